@@ -1,0 +1,55 @@
+# The gates. Compiler checks keep a stamp per file in $(BUILD)/lint, so that only what changed is
+# looked at again.
+lint_out := $(BUILD)/lint
+lint_cflags = -std=c11 $(DEFINES) -DRAFTKV_TEST_VFS $(WARNINGS) $(PKG_CFLAGS)
+
+.PHONY: lint lint-all lint-layers lint-pure lint-words lint-format lint-shell lint-clang lint-cppcheck \
+	lint-tidy lint-tidy-all lint-scenarios lint-man
+lint: lint-layers lint-pure lint-words lint-format lint-shell lint-clang lint-cppcheck lint-tidy \
+	lint-scenarios lint-man
+lint-all: lint lint-tidy-all
+
+lint-layers:
+	@tests/lint/layers.sh
+lint-words:
+	@tests/lint/words.sh
+lint-pure: $(call objects,$(filter lib/raft/%,$(lib_sources)))
+	@tests/lint/pure.sh $^
+lint-format:
+	@clang-format --dry-run -Werror $(sources) $(headers)
+lint-shell:
+	@shellcheck -x $(shell_files)
+lint-scenarios: units
+	@if [ -e tests/scenarios.sh ]; then BUILD=$(BUILD) tests/scenarios.sh; fi
+lint-man: $(binaries)
+	@if [ -e tests/lint/man.sh ]; then tests/lint/man.sh $^; fi
+
+lint-clang: $(sources:%.c=$(lint_out)/clang/%.ok)
+$(lint_out)/clang/%.ok: %.c $(OUT)/flags
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CLANG $<")
+	$(Q)clang -fsyntax-only $(lint_cflags) -MMD -MP -MT $@ -MF $@.d $<
+	@touch $@
+-include $(sources:%.c=$(lint_out)/clang/%.ok.d)
+
+lint-cppcheck:
+	@mkdir -p $(lint_out)/cppcheck
+	@cppcheck -q -j$(JOBS) --std=c11 --enable=warning,performance,portability --inline-suppr \
+		--error-exitcode=1 --cppcheck-build-dir=$(lint_out)/cppcheck -D_GNU_SOURCE \
+		-DRAFTKV_TEST_VFS -I. --suppressions-list=tests/lint/cppcheck.txt $(sources)
+
+# The cheap part: what needs only the syntax tree. The path-sensitive analyzer takes seconds a file.
+lint-tidy: $(sources:%.c=$(lint_out)/tidy/%.ok)
+$(lint_out)/tidy/%.ok: %.c .clang-tidy $(lint_out)/clang/%.ok
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  TIDY  $<")
+	$(Q)clang-tidy --quiet --checks='-clang-analyzer-*' $< -- $(lint_cflags) 2>$@.err || \
+		{ cat $@.err; false; }
+	@touch $@
+
+lint-tidy-all: $(sources:%.c=$(lint_out)/tidy-all/%.ok)
+$(lint_out)/tidy-all/%.ok: %.c .clang-tidy $(lint_out)/clang/%.ok
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  TIDY+ $<")
+	$(Q)clang-tidy --quiet $< -- $(lint_cflags) 2>$@.err || { cat $@.err; false; }
+	@touch $@
