@@ -19,9 +19,8 @@ struct hist {
 void hist_init(struct hist *h);
 void hist_record(struct hist *h, uint64_t us);
 void hist_merge(struct hist *into, const struct hist *from);
-uint64_t hist_quantile(const struct hist *h,
-                       double q); /* µs; upper edge of the bucket, at most max */
-uint64_t hist_count_below(const struct hist *h,
-                          uint64_t us); /* for Prometheus' cumulative buckets */
+/* q from 0 to 1; in µs. */
+uint64_t hist_quantile(const struct hist *h, double q); /* upper edge of the bucket, at most max */
+uint64_t hist_count_below(const struct hist *h, uint64_t us); /* values of at most `us` */
 
 #endif

@@ -16,11 +16,13 @@ lint-words:
 lint-pure: $(call objects,$(filter lib/raft/%,$(lib_sources)))
 	@tests/lint/pure.sh $^
 lint-format:
-	@clang-format --dry-run -Werror $(sources) $(headers)
+	@clang-format --dry-run -Werror $(sources) $(headers) 2>$(lint_out).format || { \
+		sed -n 's/^\([^ :]*\):[0-9]*:.*/format: \1 (see clang-format -i)/p' $(lint_out).format | uniq >&2; false; }
 lint-shell:
 	@shellcheck -x $(shell_files)
-lint-scenarios: units
-	@if [ -e tests/scenarios.sh ]; then BUILD=$(BUILD) tests/scenarios.sh; fi
+lint-scenarios:
+	+@if [ -e tests/scenarios.sh ]; then \
+		$(submake) VARIANT=san units && BUILD=$(BUILD) tests/scenarios.sh; fi
 lint-man: $(binaries)
 	@if [ -e tests/lint/man.sh ]; then tests/lint/man.sh $^; fi
 
