@@ -47,6 +47,9 @@ int command_decode(struct slice in, struct command *c, struct err *err);
  * sequence. */
 uint64_t command_fingerprint(const struct command *c);
 
+/* 1 to 64 printable ASCII characters: what may stand in `client` and `expire`; check it where an id comes in. */
+bool client_id_valid(const void *id, size_t len);
+
 /* Membership: what the core knows of it and the addresses that it does not. */
 struct member_address {
     raft_id id;
@@ -64,6 +67,7 @@ size_t membership_encode(const struct membership *m,
                          struct buf *out); /* without configuration.index; returns bytes written */
 int membership_decode(struct slice in, raft_index index, struct membership *m, struct err *err);
 const struct member_address *membership_by_id(const struct membership *m, raft_id id);
+/* While a member is replaced by one of the same name: the voter. */
 const struct member_address *membership_by_name(const struct membership *m, const char *name);
 /* The cluster id: hash of the first membership (entry 1). */
 struct digest membership_cluster_id(const struct membership *m);

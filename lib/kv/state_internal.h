@@ -1,0 +1,42 @@
+/* What state.c and scan.c share. */
+#ifndef RAFTKV_KV_STATE_INTERNAL_H
+#define RAFTKV_KV_STATE_INTERNAL_H
+
+#include <bsd/sys/queue.h>
+#include <stdatomic.h>
+
+#include "lib/kv/memtable_internal.h"
+#include "lib/kv/session_internal.h"
+#include "lib/kv/state.h"
+
+TAILQ_HEAD(memtable_queue, memtable);
+
+struct state {
+    struct state_options options;
+    const struct state_base *base;
+
+    raft_index applied;
+    raft_term applied_term;
+    uint64_t cluster_time_ms;
+    struct membership membership;
+
+    struct memtable_queue tables; /* newest first: the active one, then the frozen ones */
+    uint64_t table_number;        /* of the active one; counts up, over resets too */
+    uint32_t frozen;
+    uint64_t frozen_bytes, frozen_rows;
+    raft_index flushed;
+    struct hash_index overlay; /* newest row of each key in the memtables */
+    struct session_table sessions;
+
+    struct { /* for state_limits in other threads */
+        _Atomic uint64_t bytes, rows, applied, flushed;
+        _Atomic uint32_t frozen;
+    } published;
+};
+
+static inline struct memtable *state_active(const struct state *s)
+{
+    return TAILQ_FIRST(&s->tables);
+}
+
+#endif
