@@ -24,7 +24,7 @@ lint-scenarios:
 	+@if [ -e tests/scenarios.sh ]; then \
 		$(submake) VARIANT=san units && BUILD=$(BUILD) tests/scenarios.sh; fi
 lint-man: $(binaries)
-	@if [ -e tests/lint/man.sh ]; then tests/lint/man.sh $^; fi
+	@tests/lint/man.sh $^
 
 lint-clang: $(sources:%.c=$(lint_out)/clang/%.ok)
 $(lint_out)/clang/%.ok: %.c $(OUT)/flags
