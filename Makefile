@@ -161,7 +161,7 @@ export ASAN_OPTIONS ?= abort_on_error=1:detect_leaks=1:detect_stack_use_after_re
 export UBSAN_OPTIONS ?= print_stacktrace=1:abort_on_error=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 prove := prove -j$(JOBS) --timer
-submake := $(MAKE) --no-print-directory -j$(JOBS)
+submake := $(MAKE) --no-print-directory -Otarget -j$(JOBS)
 run_units = $(prove) -e "" $(1:%=$(abspath $(BUILD))/%/tests/unit)/*
 run_e2e = set -- tests/e2e/*.bats; if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \
 	RAFTKV_TEST_BIN=$(abspath $(2)/bin) RAFTKV_TEST_TOOLS=$(abspath $(2)/tests/tools) \
@@ -186,7 +186,7 @@ test-all:
 	+@scripts/parts.sh \
 		build '$(submake) all && $(submake) VARIANT=san all units tools' \
 		clang '$(submake) BUILD=$(BUILD)/clang CC=clang all units tools' \
-		lint '$(submake) lint-all' \
+		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
 		e2e '$(MAKE) --no-print-directory e2e' \
 		asan '$(MAKE) --no-print-directory asan' \
@@ -232,10 +232,9 @@ help:
 	@echo 'make deps         install build and test dependencies (apt-get)'
 	@echo 'make demo         the tour on three nodes'
 	@echo 'make test         lint, unit tests (address and undefined sanitizers), end-to-end tests'
-	@echo 'make test-all     the long version: clang, clang-tidy, each sanitizer, soak'
+	@echo 'make test-all     the long version: a clang build, each sanitizer, soak'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
-	@echo 'make lint         layers, symbols, format, clang, cppcheck, shellcheck, tables'
-	@echo 'make lint-all     lint and all of clang-tidy'
+	@echo 'make lint         layers, symbols, format, clang, clang-tidy, cppcheck, shellcheck, tables'
 	@echo 'make asan|ubsan|tsan|cov   all tests with that instrumentation; totals in $(BUILD)/reports'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 	@echo 'make format       clang-format -i on every source'

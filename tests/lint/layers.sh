@@ -76,5 +76,5 @@ while IFS=: read -r file include; do
     else
         check_own "$file" "$layer" "${BASH_REMATCH[2]}"
     fi
-done < <(grep -rHE '^[[:space:]]*#[[:space:]]*include' --include='*.[ch]' lib cmd tests)
+done < <(grep -rHE '^[[:space:]]*#[[:space:]]*include' --include='*.[ch]' lib cmd tests 2>/dev/null)
 exit $failed

@@ -3,11 +3,10 @@
 lint_out := $(BUILD)/lint
 lint_cflags = -std=c11 $(DEFINES) -DRAFTKV_TEST_VFS $(WARNINGS) $(PKG_CFLAGS)
 
-.PHONY: lint lint-all lint-layers lint-pure lint-words lint-format lint-shell lint-clang lint-cppcheck \
-	lint-tidy lint-tidy-all lint-scenarios lint-man
+.PHONY: lint lint-layers lint-pure lint-words lint-format lint-shell lint-clang lint-cppcheck \
+	lint-tidy lint-scenarios lint-man
 lint: lint-layers lint-pure lint-words lint-format lint-shell lint-clang lint-cppcheck lint-tidy \
 	lint-scenarios lint-man
-lint-all: lint lint-tidy-all
 
 lint-layers:
 	@tests/lint/layers.sh
@@ -16,6 +15,7 @@ lint-words:
 lint-pure: $(call objects,$(filter lib/raft/%,$(lib_sources)))
 	@tests/lint/pure.sh $^
 lint-format:
+	@mkdir -p $(BUILD)
 	@clang-format --dry-run -Werror $(sources) $(headers) 2>$(lint_out).format || { \
 		sed -n 's/^\([^ :]*\):[0-9]*:.*/format: \1 (see clang-format -i)/p' $(lint_out).format | uniq >&2; false; }
 lint-shell:
@@ -40,18 +40,9 @@ lint-cppcheck:
 		--error-exitcode=1 --cppcheck-build-dir=$(lint_out)/cppcheck -D_GNU_SOURCE \
 		-DRAFTKV_TEST_VFS -I. --suppressions-list=tests/lint/cppcheck.txt $(sources)
 
-# The cheap part: what needs only the syntax tree. The path-sensitive analyzer takes seconds a file.
 lint-tidy: $(sources:%.c=$(lint_out)/tidy/%.ok)
 $(lint_out)/tidy/%.ok: %.c .clang-tidy $(lint_out)/clang/%.ok
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  TIDY  $<")
-	$(Q)clang-tidy --quiet --checks='-clang-analyzer-*' $< -- $(lint_cflags) 2>$@.err || \
-		{ cat $@.err; false; }
-	@touch $@
-
-lint-tidy-all: $(sources:%.c=$(lint_out)/tidy-all/%.ok)
-$(lint_out)/tidy-all/%.ok: %.c .clang-tidy $(lint_out)/clang/%.ok
-	@mkdir -p $(@D)
-	$(if $(V),,@echo "  TIDY+ $<")
 	$(Q)clang-tidy --quiet $< -- $(lint_cflags) 2>$@.err || { cat $@.err; false; }
 	@touch $@
