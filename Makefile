@@ -162,7 +162,8 @@ export UBSAN_OPTIONS ?= print_stacktrace=1:abort_on_error=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 prove := prove -j$(JOBS) --timer
 submake := $(MAKE) --no-print-directory -Otarget -j$(JOBS)
-run_units = $(prove) -e "" $(1:%=$(abspath $(BUILD))/%/tests/unit)/*
+unit_programs = $(unit_sources:%.c=$(abspath $(BUILD))/$(1)/%)
+run_units = $(prove) -e "" $(call unit_programs,$(1))
 run_e2e = set -- tests/e2e/*.bats; if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \
 	RAFTKV_TEST_BIN=$(abspath $(2)/bin) RAFTKV_TEST_TOOLS=$(abspath $(2)/tests/tools) \
 	$(prove) -e "bats --tap" "$$$$@"; else echo "no end-to-end tests"; fi
@@ -207,7 +208,7 @@ soak:
 	+@$(submake) VARIANT=san all units tools
 	@RAFTKV_BIN=$(abspath $(BUILD)/bin) RAFTKV_TEST_BIN=$(abspath $(BUILD)/san/bin) \
 		RAFTKV_TEST_TOOLS=$(abspath $(BUILD)/san/tests/tools) JOBS=$(JOBS) \
-		scripts/soak.sh $(N) $(BUILD)/reports/soak.txt $(abspath $(BUILD)/san/tests/unit)
+		scripts/soak.sh $(N) $(BUILD)/reports/soak.txt $(call unit_programs,san)
 
 include tests/lint/lint.mk
 

@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # N rounds of all tests that draw random numbers, each round with another seed (RAFTKV_SEED): the
-# unit tests, and the end-to-end files. soak.sh ROUNDS REPORT UNIT_DIR; a failing round names its
-# seed, and `RAFTKV_SEED=… PROGRAM` repeats it.
+# unit tests given, and the end-to-end files. soak.sh ROUNDS REPORT PROGRAM...; a failing round names
+# its seed, and `RAFTKV_SEED=… PROGRAM` repeats it.
 set -u
 
-rounds=$1 report=$2 units=$3
+rounds=$1 report=$2
+shift 2
+shopt -s nullglob
+files=(tests/e2e/*.bats)
 first=${SEED:-$(date +%s)}
 jobs=${JOBS:-$(nproc)}
 log=$(mktemp)
@@ -13,8 +16,9 @@ passed=0 tests=0 failed=()
 began=$SECONDS
 for ((round = 0; round < rounds; round++)); do
     seed=$((first + round))
-    if RAFTKV_SEED=$seed prove -j"$jobs" -e '' "$units"/* >"$log" 2>&1 &&
-        RAFTKV_SEED=$seed prove -j"$jobs" -e 'bats --tap' tests/e2e/*.bats >>"$log" 2>&1; then
+    if RAFTKV_SEED=$seed prove -j"$jobs" -e '' "$@" >"$log" 2>&1 &&
+        { [ ${#files[@]} -eq 0 ] ||
+            RAFTKV_SEED=$seed prove -j"$jobs" -e 'bats --tap' "${files[@]}" >>"$log" 2>&1; }; then
         passed=$((passed + 1))
     else
         failed+=("$seed")
