@@ -19,6 +19,8 @@ static const char escapes[256] = {
 static int put_escaped(struct buf *out, const uint8_t *at, size_t len)
 {
     static const char digits[] = "0123456789abcdef";
+    if (len == 0) /* `at` may be NULL */
+        return 0;
     const uint8_t *end = at + len;
     int rc = 0;
     while (rc == 0 && at < end) {
