@@ -51,16 +51,23 @@ enum {
     LIMIT_QUERY_BYTES = 24 << 10, /* of a URL: a cursor holds up to four keys in base64 */
     LIMIT_QUERY_NAME_BYTES = 64,
     LIMIT_HTTP_CONNECTION_BYTES = 32 << 10, /* request line, headers, and those of the reply */
-    LIMIT_HTTP_HEADERS = 40,                /* of a request */
+    LIMIT_HTTP_HEADERS = 32,                /* of a request */
     LIMIT_HTTP_BODY_STEP_BYTES = 64 << 10,  /* reserved for a body before any of it has come */
     LIMIT_HTTP_DRAIN_BYTES = 32 << 20,      /* read and thrown away behind a refusal … */
     LIMIT_HTTP_LINGER_MS = 2000,            /* … and for so long */
     LIMIT_HTTP_ACCEPTS = 64,                /* connections taken a turn */
     LIMIT_HTTP_BACKLOG = 4096,
     LIMIT_HTTP_REPLY_HEADERS = 24,
-    LIMIT_PEER_APPENDS = 8,   /* appends on their way to one peer, a connection each */
-    LIMIT_PEER_INFLIGHT = 24, /* messages of all kinds on their way to one peer */
+    LIMIT_HTTP_CLIENT_IDLE_S =
+        15,                       /* a kept connection is not used after it: servers close theirs */
+    LIMIT_HTTP_CLIENT_KEPT = 256, /* kept connections, to all hosts */
+    LIMIT_HTTP_CLIENT_UNUSED = 64, /* kept handles of libcurl */
+    LIMIT_PEER_APPENDS = 8,        /* appends on their way to one peer, a connection each */
+    LIMIT_PEER_INFLIGHT = 24,      /* messages of all kinds on their way to one peer */
     LIMIT_PEER_REPLY_BYTES = 64 << 10,
+    LIMIT_PEER_MESSAGE_BYTES = 32 << 20, /* of one append: the largest entry in base64 */
+    LIMIT_PEER_REFUSED = 256,            /* messages that could not be sent, not yet told of */
+    LIMIT_PEER_CONNECTIONS = 64,         /* to one peer, for forwarding and snapshots */
 };
 
 _Static_assert(LIMIT_KEY_BYTES >= 1, "a key has at least one byte");
@@ -76,6 +83,8 @@ _Static_assert(3 * LIMIT_KEY_BYTES + 8192 <= LIMIT_HTTP_CONNECTION_BYTES,
                "the longest key, each byte of it escaped, and headers fit");
 _Static_assert(LIMIT_QUERY_BYTES + 6144 <= LIMIT_HTTP_CONNECTION_BYTES,
                "so does the longest query");
+_Static_assert(LIMIT_ENTRY_BYTES / 3 * 4 + LIMIT_PEER_HEAD_BYTES < LIMIT_PEER_MESSAGE_BYTES,
+               "an append holds the largest entry");
 _Static_assert(LIMIT_PEER_APPENDS < LIMIT_PEER_INFLIGHT, "heartbeats find a connection");
 
 #endif
