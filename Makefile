@@ -161,7 +161,7 @@ export ASAN_OPTIONS ?= abort_on_error=1:detect_leaks=1:detect_stack_use_after_re
 export UBSAN_OPTIONS ?= print_stacktrace=1:abort_on_error=1
 export TSAN_OPTIONS ?= halt_on_error=1:second_deadlock_stack=1
 prove := prove -j$(JOBS) --timer
-submake := $(MAKE) --no-print-directory -Otarget -j$(JOBS)
+submake = $(MAKE) --no-print-directory -Otarget $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 unit_programs = $(unit_sources:%.c=$(abspath $(BUILD))/$(1)/%)
 run_units = $(prove) -e "" $(call unit_programs,$(1))
 run_e2e = set -- tests/e2e/*.bats; if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \

@@ -47,7 +47,8 @@ int err_vset(struct err *e, int code, const char *fmt, va_list ap)
     return code;
 }
 
-int err_set(struct err *e, int code, const char *fmt, ...)
+/* The parentheses keep the macros for the analyzer away. */
+int(err_set)(struct err *e, int code, const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
@@ -56,7 +57,7 @@ int err_set(struct err *e, int code, const char *fmt, ...)
     return code;
 }
 
-int err_errno(struct err *e, int code, int errnum, const char *fmt, ...)
+int(err_errno)(struct err *e, int code, int errnum, const char *fmt, ...)
 {
     char reason[128];
     va_list ap;

@@ -66,6 +66,12 @@ int err_errno(struct err *e, int code, int errnum, const char *fmt, ...)
 /* Puts a prefix and ": " before the text that is there; returns e->code. */
 int err_prefix(struct err *e, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+#ifdef __clang_analyzer__ /* which sees one file at a time: these return `code` */
+#define err_set(e, code, ...) ((void)err_set((e), (code), __VA_ARGS__), (code))
+#define err_errno(e, code, errnum, ...)                                                            \
+    ((void)err_errno((e), (code), (errnum), __VA_ARGS__), (code))
+#endif
+
 const char *err_name(int code);    /* "no_leader"; "ok" for 0; "internal" for an unknown code */
 int err_http_status(int code);     /* 200 for 0 */
 int err_exit_status(int code);     /* 0 for 0 */
