@@ -47,7 +47,8 @@ int command_decode(struct slice in, struct command *c, struct err *err);
  * sequence. */
 uint64_t command_fingerprint(const struct command *c);
 
-/* 1 to 64 printable ASCII characters: what may stand in `client` and `expire`; check it where an id comes in. */
+/* 1 to 64 printable ASCII characters: what may stand in `client` and `expire`; check it where an id
+ * comes in. */
 bool client_id_valid(const void *id, size_t len);
 
 /* Membership: what the core knows of it and the addresses that it does not. */
