@@ -15,10 +15,13 @@
  *  2. The carrier does what an update says in this order: hard state and log writes are handed to
  *     the disk in the order of their `persist` numbers, and RAFT_PERSISTED comes back when they are
  *     durable (cumulative). Messages may be sent at once: what must wait for the disk the core
- * holds back itself.
+ *     holds back itself. So the votes that a candidate asks for come with the RAFT_PERSISTED of its
+ *     own, and replies that promise something with that of what they promise.
  *  3. Entries up to `commit` may be applied, but never beyond min(commit, raft_durable_index()).
  *  4. Every request message (see enum raft_message_type) is answered by exactly one reply, at once
- *     or later; the reply bears the request's `context`, which is the carrier's to choose.
+ *     or later; the reply bears the request's `context`, which is the carrier's to choose. One that
+ *     makes no sense (ERR_BAD_REQUEST) is refused by its reply like any other; only what is not
+ *     for this core at all (type, sender, receiver) has none.
  *  5. The arrays an update points to are the core's and live until the next raft_step.
  */
 #ifndef RAFTKV_RAFT_RAFT_H
@@ -140,6 +143,9 @@ struct raft_message {
                              carrier attaches payloads and may cut one append into several with
                              consecutive entries */
     raft_index commit;    /* APPEND, HEARTBEAT, READ_INDEX_REPLY: the leader's commit index */
+    /* HEARTBEAT: the leader's commit index itself; nobody commits by it, it tells a receiver how
+       stale it may be. */
+    raft_index leader_commit;
     uint64_t round; /* APPEND, HEARTBEAT and replies: ReadIndex round (§6.4), cumulative within the
                        term */
 
@@ -215,11 +221,20 @@ struct raft_event {
     bool ok;
 };
 
-/* What raft_step says of the event itself (0 or an enum err_code): RAFT_PROPOSE, RAFT_READ,
- * RAFT_CHANGE, RAFT_TRANSFER may be refused: ERR_NO_LEADER (not leader, or no leader known),
- * ERR_CONFLICT, ERR_NOT_FOUND, ERR_BAD_REQUEST, ERR_OVERLOADED, ERR_AGAIN (leader, but its no-op is
- * not committed yet, or a transfer runs). A RAFT_READ by a follower that knows a leader is passed
- * on by the core (READ_INDEX); reads made before the leader's no-op is committed wait inside. */
+/* What raft_step says of the event itself (0 or an enum err_code); a refused event changes nothing.
+ *   RAFT_PROPOSE   ERR_NO_LEADER (not leader), ERR_AGAIN (a transfer runs, or this leader is being
+ *                  removed), ERR_OVERLOADED (uncommitted_max), ERR_BAD_REQUEST (no entries)
+ *   RAFT_READ      ERR_NO_LEADER (none known), ERR_OVERLOADED (RAFT_READS_MAX). With a leader known
+ *                  a follower's read is passed on by the core (READ_INDEX); reads made before the
+ *                  leader's no-op is committed wait inside
+ *   RAFT_CHANGE    ERR_NO_LEADER, ERR_AGAIN (the no-op is not committed yet, or a transfer runs),
+ *                  ERR_CONFLICT (a change runs, or it was made for another configuration, or the
+ *                  member is there or has that role already, or is being replaced by another),
+ *                  ERR_NOT_FOUND (no such member), ERR_OVERLOADED (RAFT_MEMBERS_MAX),
+ *                  ERR_BAD_REQUEST (no id, the last voter, replaced by itself)
+ *   RAFT_TRANSFER  ERR_NO_LEADER, ERR_AGAIN (one runs), ERR_NOT_FOUND (no such member; for 0: no
+ *                  other voter answers), ERR_BAD_REQUEST (a learner, a leaving voter, itself)
+ *   others         ERR_BAD_REQUEST: malformed, or not of this core's log */
 
 /* ---- updates ---- */
 
@@ -227,8 +242,9 @@ struct raft_read_result {
     uint64_t id;
     int status; /* 0, or ERR_NO_LEADER: dropped (leadership or term changed): nothing was served */
     raft_index index;        /* serve when applied >= index */
-    uint64_t lease_until_us; /* lease reads: valid only if the clock, read anew after evaluation, is
-                                below; 0: by ReadIndex */
+    uint64_t lease_until_us; /* lease reads: valid only if, after evaluation, the clock, read anew,
+                                is below and raft_lease_until_us() not 0 (a transfer ends leases
+                                at once); 0: by ReadIndex */
 };
 
 /* An entry that the core itself made; the carrier encodes it. Normal entries come from
@@ -308,6 +324,10 @@ struct raft_start {
 struct raft;
 
 size_t raft_size(void);
+/* So many bytes at the beginning are the state; behind them lie the last update's arrays and the
+ * trace, which decide nothing. Unused room in them is zero, so equal states are equal bytes (but
+ * for options.seed's generator). */
+size_t raft_state_size(void);
 /* `memory` of raft_size() bytes, aligned for any type, is the whole state: no pointers out of it
  * but those in the last update, so it may be copied and compared. Returns 0 or ERR_BAD_REQUEST
  * (options or start state out of range). */
