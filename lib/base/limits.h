@@ -48,9 +48,9 @@ enum {
 
 /* lib/net */
 enum {
-    LIMIT_QUERY_BYTES = 24 << 10, /* of a URL: a cursor holds up to four keys in base64 */
+    LIMIT_QUERY_BYTES = 18 << 10, /* of a URL: a cursor, and something beside it */
     LIMIT_QUERY_NAME_BYTES = 64,
-    LIMIT_HTTP_CONNECTION_BYTES = 32 << 10, /* request line, headers, and those of the reply */
+    LIMIT_HTTP_CONNECTION_BYTES = 24 << 10, /* request line, headers, and those of the reply */
     LIMIT_HTTP_HEADERS = 32,                /* of a request */
     LIMIT_HTTP_BODY_STEP_BYTES = 64 << 10,  /* reserved for a body before any of it has come */
     LIMIT_HTTP_DRAIN_BYTES = 32 << 20,      /* read and thrown away behind a refusal … */

@@ -1,0 +1,41 @@
+/*
+ * Sends Raft messages to peers and brings their replies, over the HTTP client and the peer codec.
+ *
+ * Each request message is a POST to URL/raft/message whose reply body is the reply message. Appends
+ * go over a few connections and may arrive out of order (they bear stream and sequence numbers);
+ * heartbeats and votes have connections of their own, so that they never wait behind an append.
+ * Loop thread only. Bounded: at most LIMIT_PEER_INFLIGHT messages to one peer; over it a heartbeat
+ * or append is reported as failed at once.
+ */
+#ifndef RAFTKV_NET_PEER_TRANSPORT_H
+#define RAFTKV_NET_PEER_TRANSPORT_H
+
+#include "lib/json/peer.h"
+#include "lib/net/http_client.h"
+
+struct peer_transport;
+
+struct peer_transport_events {
+    void *self;
+    /* A verified reply (cluster, from, to, version checked against what was sent). Entries are
+     * none. */
+    void (*reply)(void *self, const struct raft_message *reply);
+    /* No reply: `code` says why; ERR_FORBIDDEN with the refusal when the peer calls us a stranger.
+     */
+    void (*failed)(void *self, raft_id peer, enum raft_message_type type, int code,
+                   const struct peer_refusal *refusal);
+};
+
+int peer_transport_new(struct loop *l, const struct peer_transport_events *events,
+                       uint32_t timeout_ms, struct peer_transport **out, struct err *err);
+void peer_transport_free(struct peer_transport *t);
+void peer_transport_identity(struct peer_transport *t, struct digest cluster, raft_id self);
+/* Adds or updates an address; url NULL: forget the peer. */
+void peer_transport_address(struct peer_transport *t, raft_id peer, const char *url);
+/* Borrowed; encoded before it returns. */
+void peer_transport_send(struct peer_transport *t, const struct peer_message *m);
+uint64_t peer_transport_bytes_sent(const struct peer_transport *t);
+/* The client under it, for forwarding and snapshots. */
+struct http_client *peer_transport_client(struct peer_transport *t);
+
+#endif
