@@ -37,18 +37,29 @@ static void overlay_forget(struct hash_index *overlay, struct memrow *row)
         hash_index_remove(overlay, &row->link);
 }
 
-void memtable_free(struct memtable *m, struct hash_index *overlay)
+bool memtable_drop(struct memtable *m, struct hash_index *overlay, uint32_t rows)
 {
     struct memrow_chunk *chunk;
     while ((chunk = SLIST_FIRST(&m->chunks))) {
-        SLIST_REMOVE_HEAD(&m->chunks, chunks);
-        for (uint32_t i = 0; i < chunk->used; i++) {
+        while (chunk->used > 0) {
+            if (rows == 0)
+                return true;
+            rows--;
+            struct memrow *row = &chunk->rows[--chunk->used];
             if (overlay)
-                overlay_forget(overlay, &chunk->rows[i]);
-            entry_unref(chunk->rows[i].entry);
+                overlay_forget(overlay, row);
+            entry_unref(row->entry);
         }
+        SLIST_REMOVE_HEAD(&m->chunks, chunks);
         mem_free(chunk);
     }
+    return false;
+}
+
+void memtable_free(struct memtable *m, struct hash_index *overlay)
+{
+    while (memtable_drop(m, overlay, UINT32_MAX))
+        ;
     mem_free(m->sessions);
     mem_free(m);
 }

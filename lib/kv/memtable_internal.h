@@ -44,6 +44,8 @@ struct memrow_chunk {
     struct memrow rows[];
 };
 
+SLIST_HEAD(memrow_chunks, memrow_chunk);
+
 struct memtable {
     TAILQ_ENTRY(memtable) tables;
     uint64_t number;
@@ -54,15 +56,17 @@ struct memtable {
     uint64_t bytes;
     uint32_t row_count;
     struct memrow_tree rows;
-    SLIST_HEAD(, memrow_chunk) chunks;
+    struct memrow_chunks chunks;
     struct session_record *sessions;
     uint32_t session_count, session_room;
 };
 
 struct memtable *memtable_new(uint64_t number, raft_index first);
-/* Takes the rows out of the overlay, unless `overlay` is NULL. Of a state's memtables, only the
- * oldest may be so freed. */
-void memtable_free(struct memtable *m, struct hash_index *overlay);
+/* Drops up to `rows` rows, also out of the overlay unless that is NULL; false when none is left. Of
+ * a state's memtables only the oldest may be dropped, and from then on it is good for nothing but
+ * memtable_free. */
+bool memtable_drop(struct memtable *m, struct hash_index *overlay, uint32_t rows);
+void memtable_free(struct memtable *m, struct hash_index *overlay); /* drops what is left */
 bool memtable_empty(const struct memtable *m);
 
 struct memrow *overlay_find(const struct hash_index *overlay, struct slice key, uint64_t hash);

@@ -116,9 +116,14 @@ static void sift_down(struct merge *m, uint32_t i)
 static int base_next(struct merge *m, bool *found, struct err *err)
 {
     const struct state_base *base = m->state->base;
-    int rc = base->next(base->self, &m->base_row, err);
+    struct err detail; /* the end is no error here, and leaves `err` alone */
+    int rc = base->next(base->self, &m->base_row, &detail);
     *found = rc == 0 && range_has(&m->range, m->base_row.key, m->reverse);
-    return rc == ERR_NOT_FOUND ? 0 : rc;
+    if (rc == 0 || rc == ERR_NOT_FOUND)
+        return 0;
+    if (err)
+        *err = detail;
+    return rc;
 }
 
 static int merge_start(struct merge *m, struct err *err)

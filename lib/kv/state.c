@@ -13,8 +13,9 @@
 #include "lib/kv/state_internal.h"
 
 enum {
-    OVERLAY_TABLES_EXPECTED = 8
-}; /* full memtables that the overlay's index holds without growing */
+    OVERLAY_TABLES_EXPECTED = 8, /* full memtables that the overlay's index holds without growing */
+    RETIRED_ROWS_A_STEP = 32, /* rows dropped with each apply: 8,192 at once pause for over 1 ms */
+};
 
 /* ---- life */
 
@@ -55,6 +56,9 @@ static void unload(struct state *s)
         TAILQ_REMOVE(&s->tables, m, tables);
         memtable_free(m, NULL);
     }
+    if (s->retired)
+        memtable_free(s->retired, NULL);
+    s->retired = NULL;
     hash_index_release(&s->overlay);
     sessions_release(&s->sessions);
 }
@@ -87,6 +91,19 @@ void state_reset(struct state *s, const struct state_image *image)
 
 /* ---- memtables */
 
+/*
+ * A row of a retired memtable that is still the newest of its key is what the base says too, so the
+ * overlay may show it or not. That needs older rows to go before newer ones: only one memtable is
+ * retired at a time.
+ */
+static void drop_retired(struct state *s, uint32_t rows)
+{
+    if (!s->retired || memtable_drop(s->retired, &s->overlay, rows))
+        return;
+    memtable_free(s->retired, &s->overlay);
+    s->retired = NULL;
+}
+
 static void freeze(struct state *s)
 {
     struct memtable *m = state_active(s);
@@ -96,7 +113,8 @@ static void freeze(struct state *s)
     s->frozen_bytes += m->bytes;
     s->frozen_rows += m->row_count;
     sessions_frozen(&s->sessions);
-    TAILQ_INSERT_HEAD(&s->tables, memtable_new(++s->table_number, m->last + 1), tables);
+    struct memtable *active = memtable_new(++s->table_number, m->last + 1);
+    TAILQ_INSERT_HEAD(&s->tables, active, tables); /* a macro: its arguments are evaluated often */
 }
 
 static void freeze_if_full(struct state *s)
@@ -110,6 +128,7 @@ static void freeze_if_full(struct state *s)
 
 const struct memtable *state_freeze(struct state *s)
 {
+    drop_retired(s, UINT32_MAX);
     if (!memtable_empty(state_active(s))) {
         freeze(s);
         publish(s);
@@ -132,7 +151,8 @@ void state_flushed(struct state *s, const struct memtable *m)
     s->frozen--;
     s->frozen_bytes -= oldest->bytes;
     s->frozen_rows -= oldest->row_count;
-    memtable_free(oldest, &s->overlay);
+    drop_retired(s, UINT32_MAX);
+    s->retired = oldest;
     publish(s);
 }
 
@@ -159,10 +179,15 @@ static int current_version(struct state *s, const struct write *w, uint64_t *ver
         return 0;
     }
     struct row row;
-    int rc = s->base->get(s->base->self, w->command->key, false, &row, err);
+    struct err detail; /* a key that is not there is no error here, and leaves `err` alone */
+    int rc = s->base->get(s->base->self, w->command->key, false, &row, &detail);
     if (rc == 0)
         *version = row.version;
-    return rc == ERR_NOT_FOUND ? 0 : rc;
+    if (rc == 0 || rc == ERR_NOT_FOUND)
+        return 0;
+    if (err)
+        *err = detail;
+    return rc;
 }
 
 static bool condition_holds(const struct command *c, uint64_t version)
@@ -336,6 +361,7 @@ int state_apply(struct state *s, struct entry *e, struct apply_result *result, s
     active->last = e->index;
     active->last_term = e->term;
     freeze_if_full(s);
+    drop_retired(s, RETIRED_ROWS_A_STEP);
     publish(s);
     return 0;
 }

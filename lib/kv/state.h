@@ -139,8 +139,9 @@ int state_scan(struct state *s, const struct state_scan *scan,
  * frozen one that is not flushed, or NULL. It stays valid until state_flushed. */
 const struct memtable *state_freeze(struct state *s);
 const struct memtable *state_oldest_frozen(const struct state *s);
-void state_flushed(struct state *s,
-                   const struct memtable *m); /* the base now has it; its rows are dropped */
+/* The base now has it. Its rows are dropped, a few with each state_apply, or all with the next
+ * state_freeze: `m` is not to be used any more. */
+void state_flushed(struct state *s, const struct memtable *m);
 /* A snapshot was installed: everything is forgotten, the base underneath has been changed. */
 void state_reset(struct state *s, const struct state_image *image);
 

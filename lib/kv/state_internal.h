@@ -25,6 +25,7 @@ struct state {
     uint32_t frozen;
     uint64_t frozen_bytes, frozen_rows;
     raft_index flushed;
+    struct memtable *retired;  /* flushed, and dropped a little with each apply; NULL: none */
     struct hash_index overlay; /* newest row of each key in the memtables */
     struct session_table sessions;
 

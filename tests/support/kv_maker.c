@@ -196,3 +196,107 @@ void base_trap_init(struct base_trap *t, const struct state_base *real)
         .real = real,
     };
 }
+
+/* ---- the rig */
+
+struct state_options kv_rig_options(void)
+{
+    return (struct state_options){
+        .memtable_rows_max = 1000000,
+        .memtable_bytes_max = UINT64_MAX,
+        .index_stride = 0,
+        .sessions_max = 1000,
+        .session_ttl_ms = 1000,
+    };
+}
+
+static void rig_open(struct kv_rig *rig)
+{
+    struct state_image image;
+    base_map_image(rig->map, &image);
+    rig->state = state_new(&rig->options, &rig->trap.base, &image);
+}
+
+void kv_rig_init(struct kv_rig *rig, const struct state_options *options)
+{
+    *rig = (struct kv_rig){.options = *options, .term = 1};
+    rig->map = base_map_new();
+    base_trap_init(&rig->trap, base_map_base(rig->map));
+    rig_open(rig);
+}
+
+void kv_rig_release(struct kv_rig *rig)
+{
+    state_free(rig->state);
+    base_map_free(rig->map);
+}
+
+struct apply_result kv_rig_apply(struct kv_rig *rig, struct command c)
+{
+    struct apply_result result;
+    struct err err = {0};
+    struct entry *e = make_entry(&c, rig->index + 1, rig->term);
+    if (state_apply(rig->state, e, &result, &err) != 0)
+        check_failed(err.text, __FILE__, __LINE__);
+    entry_unref(e);
+    rig->index++;
+    return result;
+}
+
+bool kv_rig_flush_oldest(struct kv_rig *rig)
+{
+    const struct memtable *m = state_oldest_frozen(rig->state);
+    if (!m)
+        return false;
+    base_map_flush(rig->map, m);
+    state_flushed(rig->state, m);
+    return true;
+}
+
+void kv_rig_flush(struct kv_rig *rig)
+{
+    (void)state_freeze(rig->state);
+    while (kv_rig_flush_oldest(rig))
+        ;
+    (void)state_freeze(rig->state); /* lets go of what was flushed */
+}
+
+void kv_rig_restart(struct kv_rig *rig)
+{
+    ASSERT(base_map_applied(rig->map) == rig->index);
+    state_free(rig->state);
+    rig_open(rig);
+}
+
+struct scan_text {
+    char *room;
+    size_t len, room_bytes;
+};
+
+static int emit_text(void *argument, const struct row *row)
+{
+    struct scan_text *t = argument;
+    int n = snprintf(t->room + t->len, t->room_bytes - t->len, "%s%.*s=%.*s@%llu",
+                     t->len > 0 ? " " : "", (int)row->key.len, (const char *)row->key.data,
+                     (int)row->value.len, row->value.data ? (const char *)row->value.data : "",
+                     (unsigned long long)row->version);
+    ASSERT(n > 0 && (size_t)n < t->room_bytes - t->len);
+    t->len += (size_t)n;
+    return 0;
+}
+
+int kv_rig_scan(struct kv_rig *rig, const struct state_scan *scan, bool *more, char *room,
+                size_t room_bytes)
+{
+    struct scan_text t = {.room = room, .room_bytes = room_bytes};
+    room[0] = '\0';
+    return state_scan(rig->state, scan, emit_text, &t, more, NULL);
+}
+
+uint64_t kv_rig_version(struct kv_rig *rig, const char *key)
+{
+    struct row row;
+    int rc = state_get(rig->state, slice_str(key), &row, NULL);
+    ASSERT(rc == 0 || rc == ERR_NOT_FOUND);
+    return rc == 0 ? row.version : 0;
+}

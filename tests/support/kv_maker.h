@@ -37,4 +37,27 @@ struct base_trap {
 };
 void base_trap_init(struct base_trap *t, const struct state_base *real);
 
+/* A state over a base_map, and the log position that it has come to. */
+struct kv_rig {
+    struct base_map *map;
+    struct base_trap trap;
+    struct state_options options;
+    struct state *state;
+    raft_index index; /* of the last entry applied */
+    raft_term term;
+};
+struct state_options kv_rig_options(
+    void); /* nothing is frozen or evicted by itself; sessions live 1000 ms */
+void kv_rig_init(struct kv_rig *rig, const struct state_options *options);
+void kv_rig_release(struct kv_rig *rig);
+struct apply_result kv_rig_apply(struct kv_rig *rig, struct command c); /* must succeed */
+bool kv_rig_flush_oldest(struct kv_rig *rig); /* false: nothing is frozen */
+void kv_rig_flush(struct kv_rig *rig);        /* freezes and flushes all */
+void kv_rig_restart(struct kv_rig *rig); /* a new state from what was flushed, which must be all */
+/* "key=value@version …" of a scan; `room` is NUL-terminated. Returns what state_scan did. */
+int kv_rig_scan(struct kv_rig *rig, const struct state_scan *scan, bool *more, char *room,
+                size_t room_bytes);
+/* Version of the key, 0: not there. */
+uint64_t kv_rig_version(struct kv_rig *rig, const char *key);
+
 #endif
