@@ -51,6 +51,7 @@ sanitize_san := address,undefined
 sanitize_asan := address
 sanitize_ubsan := undefined
 sanitize_tsan := thread
+sanitize_fuzz := address,undefined,fuzzer-no-link
 sanitizer := $(sanitize_$(VARIANT))
 OUT := $(if $(filter release,$(VARIANT)),$(BUILD),$(BUILD)/$(VARIANT))
 
@@ -80,6 +81,7 @@ cmd_sources := $(sort $(wildcard cmd/raftkv-*/*.c))
 support_sources := $(sort $(wildcard tests/support/*.c))
 unit_sources := $(sort $(wildcard tests/unit/*.c))
 tool_sources := $(sort $(wildcard tests/tools/*.c))
+fuzz_sources := $(sort $(wildcard tests/fuzz/*.c))
 headers := $(sort $(wildcard lib/*/*.h cmd/*/*.h tests/*/*.h))
 ifneq ($(ONLY),)
 lib_sources := $(filter $(ONLY:%=lib/%/%),$(lib_sources))
@@ -87,8 +89,10 @@ unit_sources := $(filter $(ONLY:%=tests/unit/%_%),$(unit_sources))
 headers := $(filter $(ONLY:%=lib/%/%) tests/%,$(headers))
 cmd_sources :=
 tool_sources :=
+fuzz_sources :=
 endif
-sources := $(lib_sources) $(cmd_sources) $(support_sources) $(unit_sources) $(tool_sources)
+sources := $(lib_sources) $(cmd_sources) $(support_sources) $(unit_sources) $(tool_sources) \
+	$(fuzz_sources)
 programs := $(sort $(notdir $(patsubst %/,%,$(dir $(cmd_sources)))))
 shell_files := $(sort $(wildcard scripts/*.sh completions/*.sh tests/*.sh tests/*/*.sh tests/*/*.bash \
 	tests/e2e/*.bats examples/*.sh examples/*/*.sh .ci/run))
@@ -211,6 +215,7 @@ soak:
 		scripts/soak.sh $(N) $(BUILD)/reports/soak.txt $(call unit_programs,san)
 
 include tests/lint/lint.mk
+-include tests/fuzz/fuzz.mk
 
 # --- the rest
 install: all
@@ -235,6 +240,7 @@ help:
 	@echo 'make test         lint, unit tests (address and undefined sanitizers), end-to-end tests'
 	@echo 'make test-all     the long version: a clang build, each sanitizer, soak'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
+	@echo 'make fuzz         libFuzzer, FUZZ_SECONDS=10 each'
 	@echo 'make lint         layers, symbols, format, clang, clang-tidy, cppcheck, shellcheck, tables'
 	@echo 'make asan|ubsan|tsan|cov   all tests with that instrumentation; totals in $(BUILD)/reports'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
