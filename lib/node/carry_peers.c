@@ -1,0 +1,466 @@
+/*
+ * Appends on the wire. The core decides which entries a follower is to get; here they are given
+ * their payloads, cut into slices, numbered, and on the other side put back into order before the
+ * core sees them, since they travel over several connections.
+ *
+ * A stream is a run of appends without gap or step back from one leader to one follower. When the
+ * core starts anew somewhere else (probing after a loss or a refusal), so does the stream.
+ */
+#include <string.h>
+
+#include "lib/base/check.h"
+#include "lib/base/mem.h"
+#include "lib/node/carry_internal.h"
+
+enum { CARRY_RUNS = 256, CARRY_SLICE_ENTRIES = 4096 };
+
+struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
+{
+    struct carry_peer *free_one = NULL;
+
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        struct carry_peer *p = &c->peers[i];
+
+        if (p->id == id) {
+            return p;
+        }
+        if (!free_one &&
+            (p->id == 0 || (p->wire == 0 && p->held_count == 0 && p->log_read == 0 &&
+                            p->sending == 0 && p->outbox_count == 0 &&
+                            !raft_configuration_find(&c->membership.configuration, p->id)))) {
+            free_one = p;
+        }
+    }
+    if (!make || !free_one) {
+        return NULL;
+    }
+    for (size_t i = 0; i < free_one->slice_count; i++) {
+        entry_unref(free_one->slice[i]);
+    }
+    mem_free(free_one->slice);
+    memset(free_one, 0, sizeof *free_one);
+    free_one->id = id;
+    return free_one;
+}
+
+/* ---- out
+ * ----------------------------------------------------------------------------------------------------------
+ */
+
+static void slice_drop(struct carry_peer *p)
+{
+    for (size_t i = 0; i < p->slice_count; i++) {
+        entry_unref(p->slice[i]);
+    }
+    mem_free(p->slice);
+    p->slice = NULL;
+    p->slice_count = 0;
+}
+
+static void outbox_clear(struct carry_peer *p)
+{
+    p->outbox_head = p->outbox_count = 0;
+    p->log_read = 0;
+    slice_drop(p);
+}
+
+void carry_outboxes_clear(struct carry *c)
+{
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        outbox_clear(&c->peers[i]);
+        c->peers[i].outbox_end = 0;
+        c->peers[i].stream = 0;
+    }
+}
+
+void carry_append_out(struct carry *c, const struct raft_message *m)
+{
+    struct carry_peer *p = carry_peer(c, m->to, true);
+    struct carry_append *a;
+
+    if (!p) { /* more peers than members: one that was just removed; it may go without */
+        return;
+    }
+    if (p->stream == 0 || m->prev_index != p->outbox_end || p->outbox_count == CARRY_OUTBOX) {
+        outbox_clear(p);
+        p->stream = ++c->next_stream;
+        p->seq = 0;
+    }
+    a = &p->outbox[(p->outbox_head + p->outbox_count++) % CARRY_OUTBOX];
+    *a = (struct carry_append){
+        .term = m->term,
+        .prev_index = m->prev_index,
+        .prev_term = m->prev_term,
+        .left = m->entry_count,
+        .commit = m->commit,
+        .round = m->round,
+        .sent_us = m->sent_us,
+    };
+    p->outbox_end = m->prev_index + m->entry_count;
+    carry_pump(c, p);
+}
+
+static struct entry *entry_for(struct carry *c, struct carry_peer *p, raft_index index)
+{
+    struct entry *e = log_cache_get(&c->cache, index);
+
+    if (!e && p->slice_count > 0 && index >= p->slice[0]->index &&
+        index - p->slice[0]->index < p->slice_count) {
+        e = p->slice[index - p->slice[0]->index];
+    }
+    return e;
+}
+
+/* Sends the next slice of the head of the outbox; false when it must wait for the disk. */
+static bool send_slice(struct carry *c, struct carry_peer *p)
+{
+    struct carry_append *a = &p->outbox[p->outbox_head];
+    struct entry *entries[CARRY_SLICE_ENTRIES];
+    struct peer_message m;
+    uint64_t bytes = 0;
+    uint32_t n = 0;
+
+    while (n < a->left && n < CARRY_SLICE_ENTRIES) {
+        struct entry *e = entry_for(c, p, a->prev_index + n + 1);
+
+        if (!e || (n > 0 && bytes + e->size > c->options.append_bytes_max)) {
+            break;
+        }
+        bytes += e->size;
+        entries[n++] = e;
+    }
+    if (n == 0 && a->left > 0) {
+        slice_drop(p);
+        p->log_read = ++c->next_log_read;
+        c->io.log_read(c->io.self, p->log_read, a->prev_index + 1, a->prev_index + a->left,
+                       c->options.append_bytes_max);
+        return false;
+    }
+    memset(&m, 0, sizeof m);
+    m.cluster = c->cluster_id;
+    m.message.type = RAFT_APPEND;
+    m.message.from = raft_self(c->raft);
+    m.message.to = p->id;
+    m.message.term = a->term;
+    m.message.prev_index = a->prev_index;
+    m.message.prev_term = a->prev_term;
+    m.message.entry_count = n;
+    m.message.commit = a->commit;
+    m.message.round = a->round;
+    m.message.sent_us = a->sent_us;
+    m.stream = p->stream;
+    m.seq = ++p->seq;
+    m.entries = entries;
+    if (n > 0) {
+        a->prev_index += n;
+        a->prev_term = entries[n - 1]->term;
+        a->left -= n;
+    }
+    if (a->left == 0) {
+        p->outbox_head = (p->outbox_head + 1) % CARRY_OUTBOX;
+        p->outbox_count--;
+    }
+    p->wire++;
+    c->figures.appends_sent++;
+    c->io.send(c->io.self, &m);
+    return true;
+}
+
+void carry_pump(struct carry *c, struct carry_peer *p)
+{
+    while (p->outbox_count > 0 && p->wire < c->options.wire_inflight_max && p->log_read == 0) {
+        const struct carry_append *a = &p->outbox[p->outbox_head];
+
+        if (a->term != raft_term_current(c->raft) || raft_state(c->raft) != RAFT_LEADER) {
+            outbox_clear(p);
+            return;
+        }
+        if (!send_slice(c, p)) {
+            return;
+        }
+    }
+    if (p->outbox_count == 0) {
+        slice_drop(p);
+    }
+}
+
+bool carry_peer_log_read(struct carry *c, uint64_t id, int code, struct entry **entries,
+                         size_t count, uint64_t now_us)
+{
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        struct carry_peer *p = &c->peers[i];
+
+        if (p->id == 0 || p->log_read != id) {
+            continue;
+        }
+        p->log_read = 0;
+        if (code != 0 || count == 0) { /* compacted meanwhile: let the core look again */
+            struct raft_event event = {.type = RAFT_UNREACHABLE, .now_us = now_us, .peer = p->id};
+
+            outbox_clear(p);
+            p->stream = 0;
+            carry_step(c, &event, NULL, 0);
+            return false;
+        }
+        slice_drop(p);
+        p->slice = entries;
+        p->slice_count = count;
+        carry_pump(c, p);
+        return true;
+    }
+    return false;
+}
+
+void carry_peer_reply(struct carry *c, const struct raft_message *reply, uint64_t now_us)
+{
+    struct raft_event event = {.type = RAFT_MESSAGE, .now_us = now_us, .message = reply};
+    struct carry_peer *p = carry_peer(c, reply->from, false);
+
+    if (p && reply->type == RAFT_APPEND_REPLY && p->wire > 0) {
+        p->wire--;
+    }
+    if (c->install == INSTALL_SWITCHING) {
+        return;
+    }
+    carry_step(c, &event, NULL, 0);
+    if (p) {
+        carry_pump(c, p);
+    }
+}
+
+void carry_peer_failed(struct carry *c, raft_id peer, enum raft_message_type type, uint64_t now_us)
+{
+    struct raft_event event = {.type = RAFT_UNREACHABLE, .now_us = now_us, .peer = peer};
+    struct carry_peer *p = carry_peer(c, peer, false);
+
+    if (p && type == RAFT_APPEND && p->wire > 0) {
+        p->wire--;
+    }
+    if (c->install == INSTALL_SWITCHING) {
+        return;
+    }
+    carry_step(c, &event, NULL, 0);
+    if (p) {
+        carry_pump(c, p);
+    }
+}
+
+/* ---- in
+ * -------------------------------------------------------------------------------------------------------------
+ */
+
+/* Tells the core what it must know of the entries: their terms, and the configurations among them.
+ * What does not fit is cut off: the core then acknowledges a shorter append. */
+static void deliver(struct carry *c, struct peer_message *m, uint64_t context, uint64_t now_us)
+{
+    struct raft_event event = {.type = RAFT_MESSAGE, .now_us = now_us, .message = &m->message};
+    struct raft_run runs[CARRY_RUNS];
+    struct raft_configuration configurations[RAFT_CONFIGURATIONS_MAX];
+    uint32_t run_count = 0, configuration_count = 0, n = 0;
+
+    for (; m->message.type == RAFT_APPEND && n < m->message.entry_count; n++) {
+        const struct entry *e = m->entries[n];
+
+        if (run_count == 0 || runs[run_count - 1].term != e->term) {
+            if (run_count == CARRY_RUNS) {
+                break;
+            }
+            runs[run_count++] = (struct raft_run){.first = e->index, .term = e->term};
+        }
+        if (e->kind == RAFT_CONFIGURATION) {
+            struct membership membership;
+
+            if (configuration_count == RAFT_CONFIGURATIONS_MAX ||
+                membership_decode(slice_of(e->data, e->size), e->index, &membership, NULL) != 0) {
+                break;
+            }
+            for (uint32_t k = 0; k < membership.configuration.count; k++) {
+                carry_book_add(c, &membership.addresses[k]);
+            }
+            configurations[configuration_count++] = membership.configuration;
+        }
+    }
+    if (m->message.type == RAFT_APPEND) {
+        for (uint32_t k = n; k < m->message.entry_count; k++) {
+            entry_unref(m->entries[k]);
+        }
+        m->message.entry_count = n;
+    }
+    m->message.context = context;
+    m->message.runs = runs;
+    m->message.run_count = run_count;
+    m->message.configurations = configurations;
+    m->message.configuration_count = configuration_count;
+    carry_step(c, &event, m->entries, n);
+    peer_message_release(m);
+}
+
+static void note_fresh(struct carry *c, const struct raft_message *m, uint64_t now_us)
+{
+    raft_index commit = m->type == RAFT_APPEND ? m->commit : m->leader_commit;
+
+    if (m->term < raft_term_current(c->raft)) {
+        return;
+    }
+    if (c->applied >= commit) {
+        c->fresh_us = now_us;
+        c->fresh_next_us = 0;
+    } else if (c->fresh_next_us == 0) {
+        c->fresh_commit = commit;
+        c->fresh_next_us = now_us;
+    }
+}
+
+/* Held appends that continue the stream; with `all`, the rest too, in order, gap or not. */
+static void release_held(struct carry *c, struct carry_peer *p, bool all, uint64_t now_us)
+{
+    while (p->held_count > 0) {
+        struct carry_held *lowest = NULL;
+        struct peer_message m;
+
+        for (uint32_t i = 0; i < CARRY_HELD; i++) {
+            if (p->held[i].used && (!lowest || p->held[i].message.seq < lowest->message.seq)) {
+                lowest = &p->held[i];
+            }
+        }
+        ASSERT(lowest);
+        if (!all && lowest->message.seq > p->in_next) {
+            return;
+        }
+        m = lowest->message;
+        lowest->used = false;
+        p->held_count--;
+        if (m.seq >= p->in_next) {
+            p->in_next = m.seq + 1;
+        }
+        deliver(c, &m, lowest->context, now_us);
+    }
+}
+
+static void hold(struct carry *c, struct carry_peer *p, const struct peer_message *m,
+                 uint64_t context, uint64_t now_us)
+{
+    for (uint32_t i = 0; i < CARRY_HELD; i++) {
+        if (!p->held[i].used) {
+            p->held[i] = (struct carry_held){
+                .message = *m, .context = context, .since_us = now_us, .used = true};
+            p->held_count++;
+            c->figures.appends_held++;
+            return;
+        }
+    }
+    ASSERT(p->held_count == CARRY_HELD); /* the caller looked for room */
+}
+
+static void append_in(struct carry *c, struct peer_message *m, uint64_t context, uint64_t now_us)
+{
+    struct carry_peer *p = carry_peer(c, m->message.from, true);
+    raft_term term = m->message.term;
+
+    if (!p) {
+        deliver(c, m, context, now_us);
+        return;
+    }
+    if (term > p->in_term || (term == p->in_term && m->stream > p->in_stream)) {
+        release_held(c, p, true, now_us);
+        p->in_term = term;
+        p->in_stream = m->stream;
+        p->in_next = 1;
+    }
+    if (term == p->in_term && m->stream == p->in_stream && m->seq > p->in_next) {
+        if (p->held_count == CARRY_HELD) {
+            release_held(c, p, true, now_us);
+        } else {
+            hold(c, p, m, context, now_us);
+            return;
+        }
+    }
+    if (term == p->in_term && m->stream == p->in_stream && m->seq >= p->in_next) {
+        p->in_next = m->seq + 1;
+    }
+    deliver(c, m, context, now_us);
+    release_held(c, p, false, now_us);
+}
+
+int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context, uint64_t now_us,
+                       raft_index *configuration_index)
+{
+    enum raft_message_type type = m->message.type;
+    bool from_leader = type == RAFT_APPEND || type == RAFT_HEARTBEAT || type == RAFT_TIMEOUT_NOW;
+
+    if (!raft_message_is_request(type)) {
+        return ERR_BAD_REQUEST;
+    }
+    if (c->install == INSTALL_SWITCHING ||
+        (c->install == INSTALL_DRAINING && type == RAFT_APPEND)) {
+        return ERR_AGAIN;
+    }
+    /* §4.1 has servers answer those who are not in their latest configuration; a leader knows
+     * better than that who is in it. */
+    if (!from_leader && raft_leader_ready(c->raft) &&
+        !raft_configuration_find(&c->membership.configuration, m->message.from)) {
+        *configuration_index = raft_configuration_committed(c->raft)->index;
+        return ERR_FORBIDDEN;
+    }
+    if (type == RAFT_APPEND || type == RAFT_HEARTBEAT) {
+        note_fresh(c, &m->message, now_us);
+    }
+    if (type == RAFT_APPEND && m->stream > 0) {
+        append_in(c, m, context, now_us);
+    } else {
+        deliver(c, m, context, now_us);
+    }
+    return 0;
+}
+
+/* ---- time
+ * ------------------------------------------------------------------------------------------------------------
+ */
+
+/* An append whose predecessors do not come within a heartbeat goes to the core as it is; it will
+ * say what is missing. */
+uint64_t carry_peers_wake_us(const struct carry *c)
+{
+    uint64_t wake = UINT64_MAX;
+
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        const struct carry_peer *p = &c->peers[i];
+
+        for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
+            uint64_t at = p->held[k].since_us + c->options.raft.heartbeat_interval_us;
+
+            if (p->held[k].used && at < wake) {
+                wake = at;
+            }
+        }
+    }
+    return wake;
+}
+
+void carry_peers_tick(struct carry *c, uint64_t now_us)
+{
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        struct carry_peer *p = &c->peers[i];
+
+        for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
+            if (p->held[k].used &&
+                now_us >= p->held[k].since_us + c->options.raft.heartbeat_interval_us) {
+                release_held(c, p, true, now_us);
+            }
+        }
+    }
+}
+
+void carry_peers_free(struct carry *c)
+{
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        struct carry_peer *p = &c->peers[i];
+
+        outbox_clear(p);
+        for (uint32_t k = 0; k < CARRY_HELD; k++) {
+            if (p->held[k].used) {
+                peer_message_release(&p->held[k].message);
+            }
+        }
+    }
+}

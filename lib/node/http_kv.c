@@ -1,0 +1,742 @@
+/*
+ * /kv: clients' reads and writes, from the request to the reply. What is evaluated on the state
+ * machine's thread is marked so.
+ */
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/base/clock.h"
+#include "lib/base/mem.h"
+#include "lib/base/opt.h"
+#include "lib/node/node_internal.h"
+
+enum {
+    KV_BODY_MAX = 160 << 20
+}; /* a page of 1 MiB, or one value of 16 MiB, with every byte escaped */
+
+struct client_request {
+    struct carry_request carry; /* first */
+    struct machine_read read;
+    struct node *node;
+    struct http_request *http;
+    enum node_op op;
+    struct buf key;
+    bool raw, redirect;
+    uint64_t timeout_ms;
+    uint64_t only_if_not; /* GET: If-None-Match: this version gives 304; 0: none */
+
+    struct command command; /* a write; its slices point into the request and `key` */
+
+    struct state_scan scan; /* its slices point into the buffers below */
+    struct scan_cursor cursor;
+    struct buf prefix, start, end;
+
+    /* filled on the state machine's thread */
+    int code;
+    struct err err;
+    raft_index index;
+    uint64_t version;
+    struct buf body;
+    uint32_t rows;
+};
+
+static void request_free(struct client_request *c)
+{
+    buf_release(&c->key);
+    buf_release(&c->prefix);
+    buf_release(&c->start);
+    buf_release(&c->end);
+    buf_release(&c->body);
+    scan_cursor_release(&c->cursor);
+    mem_free(c);
+}
+
+static struct client_request *request_new(struct node *n, struct http_request *r, enum node_op op)
+{
+    struct client_request *c = mem_zalloc(sizeof *c);
+
+    c->node = n;
+    c->http = r;
+    c->op = op;
+    c->timeout_ms = NODE_TIMEOUT_DEFAULT_MS;
+    c->carry.mode = n->options.read_mode;
+    c->carry.received_us = r->received_us;
+    buf_init(&c->key, LIMIT_KEY_BYTES);
+    buf_init(&c->body, KV_BODY_MAX);
+    return c;
+}
+
+/* The request is over: timed and freed. */
+static void request_end(struct client_request *c, bool error)
+{
+    struct node_meters *m = &c->node->meters;
+
+    hist_record(&m->total[c->op], clock_now_us() - c->http->received_us);
+    m->errors[c->op] += error;
+}
+
+static void request_fail(struct client_request *c, const struct err *err)
+{
+    request_end(c, true);
+    reply_err(c->node, c->http, err, c->carry.write ? OUTCOME_NOT_APPLIED : OUTCOME_NONE);
+    request_free(c);
+}
+
+static void request_answer(struct client_request *c, const struct carry_answer *a)
+{
+    request_end(c, true);
+    reply_answer(c->node, c->http, a);
+    request_free(c);
+}
+
+/* ---- headers
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+/* Exactly "N" with the quotes; anything else is refused, never ignored. */
+static int parse_etag(const char *header, const char *text, uint64_t *version, struct err *err)
+{
+    char digits[24];
+    size_t len = strlen(text);
+
+    if (len < 3 || len - 2 >= sizeof digits || text[0] != '"' || text[len - 1] != '"') {
+        return err_set(err, ERR_BAD_REQUEST, "%s: %.40s is not one \"VERSION\" in quotes", header,
+                       text);
+    }
+    memcpy(digits, text + 1, len - 2);
+    digits[len - 2] = '\0';
+    if (opt_parse_uint(digits, version) != 0 || *version == 0) {
+        return err_set(err, ERR_BAD_REQUEST, "%s: %.40s is not one \"VERSION\" in quotes", header,
+                       text);
+    }
+    return 0;
+}
+
+static int once(const struct http_request *r, const char *name, const char **value, struct err *err)
+{
+    unsigned count = 0;
+
+    *value = http_request_header(r, name, &count);
+    return count > 1 ? err_set(err, ERR_BAD_REQUEST, "%s stands there %u times", name, count) : 0;
+}
+
+static int parse_conditions(struct client_request *c, struct err *err)
+{
+    const char *match, *none_match;
+    int code = once(c->http, "If-Match", &match, err);
+
+    if (code == 0) {
+        code = once(c->http, "If-None-Match", &none_match, err);
+    }
+    if (code != 0) {
+        return code;
+    }
+    if (match && none_match) {
+        return err_set(err, ERR_BAD_REQUEST, "If-Match and If-None-Match exclude each other");
+    }
+    if (match && (c->op == NODE_PUT || c->op == NODE_DELETE)) {
+        c->command.condition = CONDITION_VERSION;
+        return parse_etag("If-Match", match, &c->command.expected, err);
+    }
+    if (none_match && c->op == NODE_PUT) {
+        if (strcmp(none_match, "*") != 0) {
+            return err_set(err, ERR_BAD_REQUEST, "If-None-Match: %.40s; a PUT knows only *",
+                           none_match);
+        }
+        c->command.condition = CONDITION_ABSENT;
+        return 0;
+    }
+    if (none_match && c->op == NODE_GET) {
+        return parse_etag("If-None-Match", none_match, &c->only_if_not, err);
+    }
+    if (match || none_match) {
+        return err_set(err, ERR_BAD_REQUEST, "this call knows no %s",
+                       match ? "If-Match" : "If-None-Match");
+    }
+    return 0;
+}
+
+static int parse_session(struct client_request *c, struct err *err)
+{
+    const char *client, *seq;
+    int code = once(c->http, "RaftKV-Client", &client, err);
+
+    if (code == 0) {
+        code = once(c->http, "RaftKV-Seq", &seq, err);
+    }
+    if (code != 0 || (!client && !seq)) {
+        return code;
+    }
+    if (!client || !seq) {
+        return err_set(err, ERR_BAD_REQUEST, "RaftKV-Client and RaftKV-Seq belong together");
+    }
+    if (*client == '\0' || strlen(client) > COMMAND_CLIENT_BYTES) {
+        return err_set(err, ERR_BAD_REQUEST, "RaftKV-Client: 1 to %d printable characters",
+                       COMMAND_CLIENT_BYTES);
+    }
+    for (const char *p = client; *p; p++) {
+        if (*p < 0x20 || *p > 0x7e) {
+            return err_set(err, ERR_BAD_REQUEST, "RaftKV-Client: 1 to %d printable characters",
+                           COMMAND_CLIENT_BYTES);
+        }
+    }
+    if (opt_parse_uint(seq, &c->command.seq) != 0 || c->command.seq == 0 ||
+        c->command.seq >= (1ULL << 53)) {
+        return err_set(err, ERR_BAD_REQUEST, "RaftKV-Seq: %.40s is no number from 1 on", seq);
+    }
+    c->command.client = slice_str(client);
+    return 0;
+}
+
+/* ---- parameters
+ * ------------------------------------------------------------------------------------------------------
+ */
+
+static int parse_consistency(const struct query_parameter *p, enum carry_read_mode *mode,
+                             struct err *err)
+{
+    static const char *const words[] = {"linearizable", "lease", "stale"};
+
+    if (!p->seen) {
+        return 0;
+    }
+    for (int i = 0; i < 3; i++) {
+        if (p->has_value && p->value.data && strcmp((const char *)p->value.data, words[i]) == 0 &&
+            strlen(words[i]) == p->value.len) {
+            *mode = (enum carry_read_mode)i;
+            return 0;
+        }
+    }
+    return err_set(err, ERR_BAD_REQUEST, "consistency=%.40s: linearizable, lease or stale",
+                   p->has_value && p->value.data ? (const char *)p->value.data : "");
+}
+
+enum {
+    P_TIMEOUT,
+    P_REDIRECT,
+    P_WRITE_COUNT,
+    P_CONSISTENCY = P_WRITE_COUNT,
+    P_MIN_INDEX,
+    P_MAX_STALE,
+    P_RAW,
+    P_GET_COUNT
+};
+
+static int parse_common(struct client_request *c, const struct query_parameter *p, bool read,
+                        struct err *err)
+{
+    uint64_t max_stale_ms = 0;
+    int code = parse_timeout(&p[P_TIMEOUT], &c->timeout_ms, err);
+
+    if (code == 0) {
+        code = parse_flag(&p[P_REDIRECT], &c->redirect, err);
+    }
+    if (code == 0 && read) {
+        code = parse_consistency(&p[P_CONSISTENCY], &c->carry.mode, err);
+    }
+    if (code == 0 && read) {
+        code = parse_number(&p[P_MIN_INDEX], (1ULL << 53) - 1, &c->carry.min_index, err);
+    }
+    if (code == 0 && read) {
+        code = parse_number(&p[P_MAX_STALE], 1ULL << 40, &max_stale_ms, err);
+        c->carry.max_stale_us = max_stale_ms * 1000;
+    }
+    if (code == 0 && read && p[P_MAX_STALE].seen && c->carry.mode != CARRY_STALE) {
+        return err_set(err, ERR_BAD_REQUEST, "max_stale_ms goes with consistency=stale");
+    }
+    if (code == 0 && read && p[P_MAX_STALE].seen && max_stale_ms == 0) {
+        return err_set(err, ERR_BAD_REQUEST,
+                       "max_stale_ms=0 can never hold; see consistency=linearizable");
+    }
+    return code;
+}
+
+static int parse_parameters(struct client_request *c, struct err *err)
+{
+    struct query_parameter p[P_GET_COUNT] = {
+        [P_TIMEOUT] = {.name = "timeout"},         [P_REDIRECT] = {.name = "redirect"},
+        [P_CONSISTENCY] = {.name = "consistency"}, [P_MIN_INDEX] = {.name = "min_index"},
+        [P_MAX_STALE] = {.name = "max_stale_ms"},  [P_RAW] = {.name = "raw"},
+    };
+    bool read = c->op == NODE_GET;
+    size_t count = read ? P_GET_COUNT : P_WRITE_COUNT;
+    int code;
+
+    if (!c->http->query.data) {
+        return 0;
+    }
+    code = parse_query(c->http, p, count, err);
+    if (code == 0) {
+        code = parse_common(c, p, read, err);
+    }
+    if (code == 0 && read) {
+        code = parse_flag(&p[P_RAW], &c->raw, err);
+    }
+    query_release(p, count);
+    return code;
+}
+
+/* ---- reads
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+/* State machine's thread. */
+static void evaluate_get(struct client_request *c, struct state *state)
+{
+    struct row row;
+
+    c->code = state_get(state, slice_of(c->key.data, c->key.len), &row, &c->err);
+    if (c->code != 0) {
+        return;
+    }
+    c->version = row.version;
+    if (c->only_if_not != 0 && c->only_if_not == row.version) {
+        return;
+    }
+    if (c->raw) {
+        c->code = buf_append(&c->body, row.value.data, row.value.len);
+    } else {
+        c->code = api_item_encode(&row, true, &c->body);
+    }
+}
+
+struct page {
+    struct client_request *request;
+    struct buf last; /* key of the last row */
+};
+
+/* State machine's thread. */
+static int page_row(void *argument, const struct row *row)
+{
+    struct page *page = argument;
+    struct client_request *c = page->request;
+
+    buf_clear(&page->last);
+    buf_append(&page->last, row->key.data, row->key.len);
+    return api_page_row(&c->body, row, c->scan.keys_only, c->rows++ == 0);
+}
+
+/* State machine's thread. */
+static void evaluate_scan(struct client_request *c, struct state *state)
+{
+    struct page page = {.request = c};
+    struct buf cursor;
+    bool more = false;
+
+    buf_init(&page.last, LIMIT_KEY_BYTES);
+    buf_init(&cursor, LIMIT_CURSOR_BYTES);
+    c->rows = 0;
+    c->code = api_page_begin(&c->body);
+    if (c->code == 0) {
+        c->code = state_scan(state, &c->scan, page_row, &page, &more, &c->err);
+    }
+    if (c->code == 0 && more) {
+        c->code = scan_cursor_encode(&c->scan, slice_of(page.last.data, page.last.len), &cursor);
+    }
+    if (c->code == 0) {
+        c->code = api_page_end(&c->body, more ? (const char *)cursor.data : NULL, c->index);
+    }
+    buf_release(&page.last);
+    buf_release(&cursor);
+}
+
+/* State machine's thread. */
+static void evaluate(struct carry_request *r, struct state *state)
+{
+    struct client_request *c = (struct client_request *)r;
+
+    buf_clear(&c->body);
+    c->index = state_applied(state);
+    if (c->op == NODE_SCAN) {
+        evaluate_scan(c, state);
+    } else {
+        evaluate_get(c, state);
+    }
+}
+
+static void reply_value(struct client_request *c)
+{
+    char etag[32];
+    struct reply reply = {.status = 200, .body = &c->body, .index = c->index};
+
+    snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)c->version);
+    reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
+    if (c->only_if_not != 0 && c->only_if_not == c->version) {
+        reply.status = 304;
+        reply.body = NULL;
+    } else if (c->raw) {
+        reply.content_type = "application/octet-stream";
+        reply.extra[reply.extra_count++] =
+            (struct http_header){"Content-Security-Policy", "sandbox"};
+    }
+    reply_send(c->node, c->http, &reply);
+}
+
+static void read_done(struct work *w)
+{
+    struct client_request *c =
+        (struct client_request *)((char *)w - offsetof(struct client_request, read.work));
+    struct node *n = c->node;
+    struct reply page = {.status = 200, .body = &c->body, .index = c->index};
+
+    if (n->carry && !carry_read_done(n->carry, &c->carry, clock_now_us())) {
+        return; /* its lease had ended: it is read again */
+    }
+    request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND);
+    if (c->code == ERR_NOT_FOUND) {
+        struct api_error e = {.code = ERR_NOT_FOUND, .message = "no such key"};
+
+        reply_error(n, c->http, &e);
+    } else if (c->code != 0) {
+        c->err.code = c->code;
+        reply_err(n, c->http, &c->err, OUTCOME_NONE);
+    } else if (c->op == NODE_SCAN) {
+        reply_send(n, c->http, &page);
+    } else {
+        reply_value(c);
+    }
+    request_free(c);
+}
+
+void http_kv_read(void *node, struct carry_request *r)
+{
+    struct node *n = node;
+    struct client_request *c = (struct client_request *)r;
+
+    c->read.work.done = read_done;
+    c->read.owner = n;
+    c->read.request = r;
+    c->read.evaluate = evaluate;
+    machine_post_read(n->machine, &c->read);
+}
+
+static void begin_read(struct client_request *c)
+{
+    struct node *n = c->node;
+    const struct member_address *leader = node_leader(n);
+    uint64_t now_us = clock_now_us();
+
+    if (c->redirect && leader && leader->id != n->id && c->carry.mode != CARRY_STALE) {
+        forward_redirect(n, c->http, leader);
+        request_free(c);
+        return;
+    }
+    c->carry.deadline_us = now_us + c->timeout_ms * 1000;
+    carry_read_request(n->carry, &c->carry, now_us);
+}
+
+/* ---- writes
+ * ----------------------------------------------------------------------------------------------------------------
+ */
+
+static void forward_write(struct client_request *c, const struct member_address *leader)
+{
+    struct node *n = c->node;
+    struct buf target;
+
+    if (c->redirect) {
+        forward_redirect(n, c->http, leader);
+        request_free(c);
+        return;
+    }
+    buf_init(&target, 3 * LIMIT_KEY_BYTES + 64);
+    buf_append_str(&target, "/kv/");
+    target_encode(slice_of(c->key.data, c->key.len), false, &target);
+    buf_printf(&target, "?timeout=%llums", (unsigned long long)c->timeout_ms);
+    forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms, true,
+                    NULL);
+    buf_release(&target);
+    request_free(c);
+}
+
+static void begin_write(struct client_request *c)
+{
+    struct node *n = c->node;
+    uint64_t now_us = clock_now_us();
+    struct carry_answer refusal;
+    const struct member_address *leader;
+    raft_id leader_id = 0;
+
+    c->command.op = c->op == NODE_PUT ? COMMAND_PUT : COMMAND_DELETE;
+    c->command.key = slice_of(c->key.data, c->key.len);
+    c->command.value = c->op == NODE_PUT ? c->http->body : slice_of("", 0);
+    switch (carry_route_write(n->carry, c->key.len + c->command.value.len,
+                              request_forwarded(c->http), &leader_id, &refusal)) {
+    case CARRY_REFUSE: request_answer(c, &refusal); break;
+    case CARRY_FORWARD:
+        leader = carry_address(n->carry, leader_id);
+        if (leader) {
+            forward_write(c, leader);
+        } else {
+            struct err err = {0};
+
+            err_set(&err, ERR_NO_LEADER, "the leader's address is not known yet");
+            request_fail(c, &err);
+        }
+        break;
+    case CARRY_HERE:
+        c->carry.deadline_us = now_us + c->timeout_ms * 1000;
+        carry_write_request(n->carry, &c->carry, &c->command, now_us);
+        break;
+    }
+}
+
+static void reply_applied(struct client_request *c, const struct apply_result *result)
+{
+    struct node *n = c->node;
+    struct slice key = slice_of(c->key.data, c->key.len);
+    char etag[32];
+    struct reply reply = {.status = 200, .body = &c->body, .index = result->index};
+    struct row row = {.key = key, .version = result->version, .timestamp_ms = result->timestamp_ms};
+
+    if (c->op == NODE_PUT) {
+        api_item_encode(&row, false, &c->body);
+        snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)result->version);
+        reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
+    } else {
+        api_deleted_encode(key, result->existed, result->version, &c->body);
+    }
+    if (result->replayed) {
+        reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
+    }
+    reply_send(n, c->http, &reply);
+}
+
+static void reply_refused(struct client_request *c, const struct apply_result *result)
+{
+    struct api_error e = {.code = result->status, .outcome = OUTCOME_NOT_APPLIED};
+    struct buf body;
+    struct reply reply = {
+        .status = err_http_status(result->status), .body = &body, .index = result->index};
+
+    switch (result->status) {
+    case ERR_PRECONDITION_FAILED:
+        e.has_version = true;
+        e.version = result->version;
+        snprintf(e.message, sizeof e.message, "the key's version is %llu",
+                 (unsigned long long)result->version);
+        break;
+    case ERR_SEQ_OLD:
+        snprintf(e.message, sizeof e.message, "this client has used a higher sequence number");
+        e.outcome =
+            OUTCOME_UNKNOWN; /* of an earlier request of that number nothing is known any more */
+        break;
+    case ERR_SEQ_REUSED:
+        snprintf(e.message, sizeof e.message, "this sequence number belonged to another request");
+        break;
+    default:
+        snprintf(e.message, sizeof e.message,
+                 "this client has no session (it begins with 1; sessions end after 24 h)");
+        break;
+    }
+    buf_init(&body, 4096);
+    api_error_encode(&e, &body);
+    if (result->replayed) {
+        reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
+    }
+    reply_send(c->node, c->http, &reply);
+}
+
+void http_kv_answer(void *node, struct carry_request *r, const struct carry_answer *a)
+{
+    struct client_request *c = (struct client_request *)r;
+
+    (void)node;
+    if (a->code != 0) {
+        request_answer(c, a);
+        return;
+    }
+    request_end(c, a->result.status != 0);
+    if (a->result.status == 0) {
+        reply_applied(c, &a->result);
+    } else {
+        reply_refused(c, &a->result);
+    }
+    request_free(c);
+}
+
+/* ---- entry points
+ * ---------------------------------------------------------------------------------------------------------------
+ */
+
+static int parse_key(struct client_request *c, struct slice raw, struct err *err)
+{
+    int code;
+
+    if (raw.len == 0) {
+        return err_set(err, ERR_BAD_REQUEST, "the key is empty");
+    }
+    code = target_decode(raw, false, &c->key, err);
+    return code;
+}
+
+static void reply_key_too_large(struct client_request *c, struct slice raw)
+{
+    struct api_error e = {.code = ERR_TOO_LARGE,
+                          .outcome = c->carry.write ? OUTCOME_NOT_APPLIED : OUTCOME_NONE,
+                          .has_limit = true,
+                          .limit = LIMIT_KEY_BYTES};
+
+    for (size_t i = 0; i < raw.len; i++) {
+        e.actual++;
+        i += raw.data[i] == '%' ? 2 : 0;
+    }
+    snprintf(e.message, sizeof e.message, "a key has at most %d bytes", LIMIT_KEY_BYTES);
+    request_end(c, true);
+    reply_error(c->node, c->http, &e);
+    request_free(c);
+}
+
+void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
+{
+    enum node_op op = r->method == HTTP_PUT      ? NODE_PUT
+                      : r->method == HTTP_DELETE ? NODE_DELETE
+                                                 : NODE_GET;
+    struct client_request *c = request_new(n, r, op);
+    const char *accept = http_request_header(r, "Accept", NULL);
+    struct err err = {0};
+    int code;
+
+    c->carry.write = op != NODE_GET;
+    c->raw = op == NODE_GET && accept && strcmp(accept, "application/octet-stream") == 0;
+    code = parse_key(c, raw_key, &err);
+    if (code == ERR_TOO_LARGE) {
+        reply_key_too_large(c, raw_key);
+        return;
+    }
+    if (code == 0) {
+        code = parse_parameters(c, &err);
+    }
+    if (code == 0) {
+        code = parse_conditions(c, &err);
+    }
+    if (code == 0 && c->carry.write) {
+        code = parse_session(c, &err);
+    }
+    if (code != 0) {
+        request_fail(c, &err);
+    } else if (c->carry.write) {
+        begin_write(c);
+    } else {
+        begin_read(c);
+    }
+}
+
+enum {
+    S_PREFIX = P_RAW,
+    S_START,
+    S_END,
+    S_LIMIT,
+    S_MAX_BYTES,
+    S_CURSOR,
+    S_REVERSE,
+    S_KEYS_ONLY,
+    S_COUNT
+};
+
+static int take_bytes(const struct query_parameter *p, struct buf *out, struct slice *slice,
+                      struct err *err)
+{
+    buf_init(out, LIMIT_KEY_BYTES);
+    if (p->seen && buf_append(out, p->value.data, p->value.len) != 0) {
+        return err_set(err, ERR_BAD_REQUEST, "%s: a key has at most %d bytes", p->name,
+                       LIMIT_KEY_BYTES);
+    }
+    *slice = slice_of(out->data, out->len);
+    return 0;
+}
+
+static bool differs(const struct query_parameter *p, const struct buf *own,
+                    const struct buf *cursor)
+{
+    return p->seen &&
+           slice_compare(slice_of(own->data, own->len), slice_of(cursor->data, cursor->len)) != 0;
+}
+
+/* A cursor holds bounds and direction; what stands beside it must say the same. */
+static int apply_cursor(struct client_request *c, const struct query_parameter *p, struct err *err)
+{
+    struct state_scan *s = &c->scan;
+    int code;
+
+    if (!p[S_CURSOR].seen) {
+        return 0;
+    }
+    code = scan_cursor_decode(slice_of(p[S_CURSOR].value.data, p[S_CURSOR].value.len), &c->cursor,
+                              err);
+    if (code != 0) {
+        return code;
+    }
+    if (differs(&p[S_PREFIX], &c->prefix, &c->cursor.prefix) ||
+        differs(&p[S_START], &c->start, &c->cursor.start) ||
+        differs(&p[S_END], &c->end, &c->cursor.end) ||
+        (p[S_REVERSE].seen && s->reverse != c->cursor.reverse) ||
+        (p[S_KEYS_ONLY].seen && s->keys_only != c->cursor.keys_only)) {
+        return err_set(err, ERR_BAD_REQUEST,
+                       "a parameter beside the cursor differs from the scan that it continues");
+    }
+    s->prefix = slice_of(c->cursor.prefix.data, c->cursor.prefix.len);
+    s->start = slice_of(c->cursor.start.data, c->cursor.start.len);
+    s->end = slice_of(c->cursor.end.data, c->cursor.end.len);
+    s->after = slice_of(c->cursor.after.data, c->cursor.after.len);
+    s->reverse = c->cursor.reverse;
+    s->keys_only = c->cursor.keys_only;
+    return 0;
+}
+
+static int parse_scan(struct client_request *c, const struct query_parameter *p, struct err *err)
+{
+    struct state_scan *s = &c->scan;
+    uint64_t limit = NODE_SCAN_LIMIT;
+    int code = parse_common(c, p, true, err);
+
+    s->bytes_max = NODE_SCAN_BYTES;
+    code = code ? code : take_bytes(&p[S_PREFIX], &c->prefix, &s->prefix, err);
+    code = code ? code : take_bytes(&p[S_START], &c->start, &s->start, err);
+    code = code ? code : take_bytes(&p[S_END], &c->end, &s->end, err);
+    code = code ? code : parse_number(&p[S_LIMIT], LIMIT_PAGE_ITEMS, &limit, err);
+    code = code ? code : parse_number(&p[S_MAX_BYTES], NODE_SCAN_BYTES, &s->bytes_max, err);
+    code = code ? code : parse_flag(&p[S_REVERSE], &s->reverse, err);
+    code = code ? code : parse_flag(&p[S_KEYS_ONLY], &s->keys_only, err);
+    if (code == 0 && (limit == 0 || s->bytes_max == 0)) {
+        return err_set(err, ERR_BAD_REQUEST, "limit and max_bytes are at least 1");
+    }
+    s->limit = (uint32_t)limit;
+    return code ? code : apply_cursor(c, p, err);
+}
+
+void http_kv_scan(struct node *n, struct http_request *r)
+{
+    struct query_parameter p[S_COUNT] = {
+        [P_TIMEOUT] = {.name = "timeout"},
+        [P_REDIRECT] = {.name = "redirect"},
+        [P_CONSISTENCY] = {.name = "consistency"},
+        [P_MIN_INDEX] = {.name = "min_index"},
+        [P_MAX_STALE] = {.name = "max_stale_ms"},
+        [S_PREFIX] = {.name = "prefix"},
+        [S_START] = {.name = "start"},
+        [S_END] = {.name = "end"},
+        [S_LIMIT] = {.name = "limit"},
+        [S_MAX_BYTES] = {.name = "max_bytes"},
+        [S_CURSOR] = {.name = "cursor"},
+        [S_REVERSE] = {.name = "reverse"},
+        [S_KEYS_ONLY] = {.name = "keys_only"},
+    };
+    struct client_request *c = request_new(n, r, NODE_SCAN);
+    struct err err = {0};
+    int code = parse_query(r, p, S_COUNT, &err);
+
+    if (code == 0) {
+        code = parse_scan(c, p, &err);
+    }
+    if (code == 0) {
+        code = parse_conditions(c, &err);
+    }
+    query_release(p, S_COUNT);
+    if (code != 0) {
+        request_fail(c, &err);
+    } else {
+        begin_read(c);
+    }
+}
