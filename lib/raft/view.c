@@ -109,6 +109,10 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
     r->commit = r->verified = start->commit;
     load_log(r, start);
     r->durable = start->last_index;
+    /* An entry of our term came from its leader, so all before it is the leader's too (Log Matching,
+     * §3.5): else an idle leader, which knows that we have it, could not tell us what to commit. */
+    if (raft_terms_last(&r->terms) == r->term)
+        r->verified = r->terms.last;
     raft_election_rest(r);
     /* §4.2.3: whom we have promised our vote is forgotten, so nobody gets it for one timeout. */
     if (start->fresh)
