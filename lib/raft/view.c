@@ -122,7 +122,7 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
     if (may_lead_at_once(r, start))
         r->election_due_us = start->now_us;
     /* Requests of different lives differ by time and term, even if all lives draw the same. */
-    r->read_base = (prng_next(&r->prng) ^ (start->now_us << 20) ^ start->term) >> 2;
+    r->read_base = (prng_next(&r->prng) ^ (start->now_us << 20) ^ start->term) >> 13; /* stays below 2^53 */
     r->read_number = r->read_base;
     raft_trace_add(r, TRACE_STARTS, 0, r->terms.snapshot_index, r->terms.last, r->commit, r->vote);
     return 0;
