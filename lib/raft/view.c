@@ -109,8 +109,9 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
     r->commit = r->verified = start->commit;
     load_log(r, start);
     r->durable = start->last_index;
-    /* An entry of our term came from its leader, so all before it is the leader's too (Log Matching,
-     * §3.5): else an idle leader, which knows that we have it, could not tell us what to commit. */
+    /* An entry of our term came from its leader, so all before it is the leader's too (Log
+     * Matching, §3.5): else an idle leader, which knows that we have it, could not tell us what to
+     * commit. */
     if (raft_terms_last(&r->terms) == r->term)
         r->verified = r->terms.last;
     raft_election_rest(r);
@@ -122,7 +123,8 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
     if (may_lead_at_once(r, start))
         r->election_due_us = start->now_us;
     /* Requests of different lives differ by time and term, even if all lives draw the same. */
-    r->read_base = (prng_next(&r->prng) ^ (start->now_us << 20) ^ start->term) >> 13; /* stays below 2^53 */
+    r->read_base =
+        (prng_next(&r->prng) ^ (start->now_us << 20) ^ start->term) >> 13; /* stays below 2^53 */
     r->read_number = r->read_base;
     raft_trace_add(r, TRACE_STARTS, 0, r->terms.snapshot_index, r->terms.last, r->commit, r->vote);
     return 0;
