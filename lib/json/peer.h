@@ -42,9 +42,10 @@ struct hello {
     raft_id id;
     bool has_cluster;
     struct digest cluster;
-    bool empty;     /* nothing in its log, no term: may form or be added */
-    bool waits;     /* started to be added (--join, --standby) */
-    uint32_t count; /* the list of --cluster, sorted by name; ids are not set */
+    bool empty; /* nothing in its log, no term: may form or be added */
+    bool waits; /* started to be added (--join, --standby) */
+    uint32_t
+        count; /* of `list`, sorted by name: forming: that of --cluster, ids 0; else the members */
     struct member_address list[HELLO_MEMBERS_MAX];
     struct digest
         view; /* hash of the first membership as it would form it; zero while somebody is missing */

@@ -15,6 +15,10 @@ static int put_list(struct buf *out, const struct hello *h)
         rc = json_put_text_after(out, i > 0 ? ",{\"name\":" : "{\"name\":", h->list[i].name);
         if (rc == 0)
             rc = json_put_text_after(out, ",\"url\":", h->list[i].url);
+        if (rc == 0 && h->list[i].id != 0)
+            rc = buf_append_str(out, ",\"id\":");
+        if (rc == 0 && h->list[i].id != 0)
+            rc = json_put_hex64(out, h->list[i].id);
         if (rc == 0)
             rc = buf_append_byte(out, '}');
     }
@@ -63,8 +67,11 @@ static void read_list(struct json_reader *r, struct hello *h)
             return;
         json_read_name(&inner, "name", true, h->list[i].name);
         json_read_url(&inner, "url", true, h->list[i].url);
+        json_read_hex64(&inner, "id", false, &h->list[i].id);
         json_read_close(r, &inner, MEMBERS_EXACT);
-        if (i > 0 && strcmp(h->list[i - 1].name, h->list[i].name) >= 0)
+        /* While a member is replaced, its name is there twice; in a list of --cluster never. */
+        int order = i > 0 ? strcmp(h->list[i - 1].name, h->list[i].name) : -1;
+        if (order > 0 || (order == 0 && !h->has_cluster))
             json_reader_fail(r, "members", "must be sorted by name, no name twice");
     }
     h->count = (uint32_t)count;

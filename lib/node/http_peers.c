@@ -3,6 +3,7 @@
  * on every message.
  */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
@@ -108,6 +109,12 @@ void http_peer_message(struct node *n, struct http_request *r)
     peer_message_release(&m);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct member_address *)a)->name,
+                  ((const struct member_address *)b)->name);
+}
+
 void node_hello(struct node *n, struct hello *h)
 {
     memset(h, 0, sizeof *h);
@@ -121,6 +128,7 @@ void node_hello(struct node *n, struct hello *h)
 
         h->count = m->configuration.count;
         memcpy(h->list, m->addresses, m->configuration.count * sizeof m->addresses[0]);
+        qsort(h->list, h->count, sizeof h->list[0], compare_names);
     } else {
         h->empty = true;
         forming_hello(n, h);

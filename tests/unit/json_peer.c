@@ -448,6 +448,7 @@ static struct hello sample_hello(bool has_cluster, uint32_t count)
     for (uint32_t i = 0; i < count; i++) {
         snprintf(h.list[i].name, sizeof(h.list[i].name), "n%02u", i);
         snprintf(h.list[i].url, sizeof(h.list[i].url), "http://h%u:1", i);
+        h.list[i].id = has_cluster ? i + 1 : 0;
     }
     return h;
 }
