@@ -108,13 +108,14 @@ bool raft_progress_answers(const struct raft *r, const struct raft_follower *f)
 
 /* A round replicates what the log held when it began; the next begins with what came meanwhile. A
  * learner whose last round took no longer than an election timeout may vote without holding up
- * commitment. With nothing left to replicate no round runs (round_target 0). */
+ * commitment. When nothing came meanwhile the next round is empty, over at once, and none runs
+ * (round_target 0). */
 void raft_progress_rounds(const struct raft *r, struct raft_follower *f)
 {
     if (f->round_target == 0 || f->match < f->round_target)
         return;
-    f->caught_up = r->now_us - f->round_start_us <= r->options.catch_up_us;
     bool all = f->match == r->terms.last;
+    f->caught_up = all || r->now_us - f->round_start_us <= r->options.catch_up_us;
     f->round_target = all ? 0 : r->terms.last;
     f->round_start_us = all ? 0 : r->now_us;
 }

@@ -58,8 +58,7 @@ static void node_start(struct cluster *c, struct cluster_node *n)
     raft_index first = disk->snapshot.index + 1;
     size_t entries = disk->last >= first ? (size_t)(disk->last - first + 1) : 0;
     struct raft_run *runs = mem_calloc(entries + 1, sizeof(*runs));
-    struct raft_configuration *configurations =
-        mem_calloc(RAFT_CONFIGURATIONS_MAX, sizeof(*configurations));
+    struct raft_configuration *configurations = mem_calloc(entries + 1, sizeof(*configurations));
     struct raft_start start = {
         .now_us = c->now_us,
         .term = disk->term,
@@ -77,7 +76,6 @@ static void node_start(struct cluster *c, struct cluster_node *n)
             runs[start.run_count++] = (struct raft_run){.first = i, .term = e->term};
         if (!e->configuration)
             continue;
-        must(start.configuration_count < RAFT_CONFIGURATIONS_MAX);
         configurations[start.configuration_count++] = *e->configuration;
     }
     memcpy(n->log, disk->log, (size_t)(start.last_index + 1) * sizeof(n->log[0]));

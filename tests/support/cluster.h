@@ -16,7 +16,7 @@
 #include "tests/support/cases.h"
 
 enum {
-    CLUSTER_NODES = 10,     /* ids 1 … 9 */
+    CLUSTER_NODES = 20,     /* ids 1 … 19 */
     CLUSTER_WAITING = 1024, /* requests that one node has not answered */
     CLUSTER_TERMS = 10000,
     CLUSTER_READS = 2 * RAFT_READS_MAX,

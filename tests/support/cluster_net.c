@@ -85,7 +85,7 @@ static int step_packet(struct cluster *c, raft_id to, const struct cluster_packe
     struct raft_message m = packet->m;
     struct raft_run *runs = mem_calloc(m.entry_count + 1u, sizeof(*runs));
     struct raft_configuration *configurations =
-        mem_calloc(RAFT_CONFIGURATIONS_MAX, sizeof(*configurations));
+        mem_calloc(m.entry_count + 1u, sizeof(*configurations));
     m.runs = runs;
     m.configurations = configurations;
     m.run_count = m.configuration_count = 0;
@@ -95,7 +95,6 @@ static int step_packet(struct cluster *c, raft_id to, const struct cluster_packe
             runs[m.run_count++] = (struct raft_run){.first = m.prev_index + 1 + i, .term = e->term};
         if (!e->configuration)
             continue;
-        must(m.configuration_count < RAFT_CONFIGURATIONS_MAX);
         configurations[m.configuration_count++] = *e->configuration;
     }
     struct raft_event event = {.type = RAFT_MESSAGE, .message = &m};
