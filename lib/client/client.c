@@ -123,6 +123,11 @@ const char *client_endpoint(const struct client *c, size_t i)
     return c->endpoints[i];
 }
 
+void client_turn(struct client *c)
+{
+    c->at = (c->at + 1) % c->endpoint_count;
+}
+
 const char *client_consistency(const struct client *c)
 {
     return c->consistency;
@@ -296,7 +301,7 @@ static bool turn_to_next(struct trial *t)
 {
     struct client *c = t->c;
     uint32_t wait = t->verdict.retry_after_ms;
-    c->at = (c->at + 1) % c->endpoint_count;
+    client_turn(c);
     if (t->silent > 0 && t->silent % c->endpoint_count != 0)
         return left_ms(t) > 0; /* a node that is silent costs no pause before asking another */
     /* With a write of unknown outcome every answer within the time is worth waiting for. */

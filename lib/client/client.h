@@ -55,6 +55,9 @@ int client_new(const struct client_options *options, struct client **out, struct
 void client_free(struct client *c);
 size_t client_endpoint_count(const struct client *c);
 const char *client_endpoint(const struct client *c, size_t i);
+/* The next call begins with the next endpoint: for a caller who is not content with this one's
+ * answer. */
+void client_turn(struct client *c);
 
 /*
  * All return 0 or the error of the contract's table: ERR_UNKNOWN for a write that may have been

@@ -37,6 +37,8 @@
 #   http_header NAME              of the last reply
 #   post NAME|URL PATH JSON       POST through http
 #   put_many NAME|URL PREFIX FROM TO      keys PREFIX000001 … with values value-1 …, all at once
+#   scripted_server ACT STATUS BODY [ACT STATUS BODY]…    an HTTP server that plays these steps
+#                                 (tests/tools/http-script.c); sets scripted_url; ends with the test
 #   free_port VARIABLE            a port that nobody else takes while this bats run lives
 
 bats_require_minimum_version 1.5.0
@@ -47,6 +49,7 @@ REPO=$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd)
 export REPO
 export RAFTKV_BIN=${RAFTKV_BIN:-$REPO/build/bin}
 export RAFTKV_TEST_BIN=${RAFTKV_TEST_BIN:-$REPO/build/san/bin}
+export RAFTKV_TEST_TOOLS=${RAFTKV_TEST_TOOLS:-$REPO/build/san/tests/tools}
 export NODE_PROGRAM=${NODE_PROGRAM:-$RAFTKV_BIN/raftkv-node}
 # One deadline for what must happen; far above what it takes, a slow machine is no failure.
 export E2E_WAIT_SECONDS=${E2E_WAIT_SECONDS:-30}
@@ -243,11 +246,11 @@ resume_node() {
 # ---- states of nodes
 
 answers_ready() {
-    if ! node_runs "$1"; then
-        echo "$1 has ended" >&2
-        return 1
-    fi
     curl -sf --max-time 2 -o /dev/null "$(url_of "$1")/readyz"
+}
+
+ready_or_ended() {
+    answers_ready "$1" || ! node_runs "$1"
 }
 
 wait_ready() {
@@ -257,10 +260,12 @@ wait_ready() {
         set -- $(running_nodes)
     fi
     for name in "$@"; do
-        wait_until "$E2E_WAIT_SECONDS" answers_ready "$name" 2>/dev/null || {
-            fail_with "$name is not ready: $(curl -s --max-time 2 "$(url_of "$name")/readyz?verbose")"
+        wait_until "$E2E_WAIT_SECONDS" ready_or_ended "$name" 2>/dev/null || true
+        answers_ready "$name" || {
+            echo "$name is not ready: $(curl -s --max-time 2 "$(url_of "$name")/readyz?verbose")"
+            tail -n 5 "$(log_of "$name")"
             return 1
-        }
+        } >&2
     done
 }
 
@@ -350,16 +355,35 @@ put_many() {
                 print "next"
             printf "url = \"%s/kv/%s%06d\"\nrequest = PUT\ndata-binary = \"value-%d\"\n", \
                 url, prefix, i, i
-            print "header = \"Expect:\"\nsilent\nshow-error\noutput = /dev/null"
+            print "header = \"Expect:\"\noutput = /dev/null"
             print "write-out = \"%{http_code}\\n\""
         }
     }' >"$config"
-    bad=$(curl --parallel --parallel-max 32 -K "$config" 2>&1 | grep -vx 200 | sort | uniq -c)
+    bad=$(curl --no-progress-meter --parallel --parallel-max 32 -K "$config" 2>&1 | grep -vx 200 | sort | uniq -c)
     rm -f "$config"
     [ -z "$bad" ] || fail_with "put_many: $bad"
 }
 
+scripted_server() {
+    local dir=${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}
+    scripted_count=$((${scripted_count:-0} + 1))
+    "$RAFTKV_TEST_TOOLS/http-script" "$@" >"$dir/scripted.$scripted_count" 3>&- 4>&- &
+    echo $! >>"$dir/scripted.pids"
+    wait_until 10 test -s "$dir/scripted.$scripted_count"
+    # shellcheck disable=SC2034
+    scripted_url=$(<"$dir/scripted.$scripted_count")
+}
+
 # ---- the end
+
+stop_scripted_servers() {
+    local pid pids=${BATS_TEST_TMPDIR:-$BATS_FILE_TMPDIR}/scripted.pids
+    [ -e "$pids" ] || return 0
+    while read -r pid; do
+        kill "$pid" 2>/dev/null || true
+    done <"$pids"
+    rm -f "$pids"
+}
 
 show_logs() {
     local name
@@ -403,6 +427,7 @@ end_test() {
     if [ -z "${BATS_TEST_COMPLETED:-}" ] || [ -n "$bad" ]; then
         show_logs
     fi
+    stop_scripted_servers
     [ -n "${E2E_DIR:-}" ] || stop_nodes
     [ -z "$bad" ] || fail_with "$bad"
 }
