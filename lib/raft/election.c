@@ -83,12 +83,24 @@ bool raft_election_promised(const struct raft *r, const struct raft_message *req
     return r->now_us < r->promise_until_us && request->from != r->promise_to;
 }
 
-/* Only a voter of the latest configuration campaigns (§4.2.2), only one that can write and whose
- * state is sound, and only with room for the run of its new term. */
+/* A voter of the latest configuration; or of the one before while the latest, which drops us, is
+ * not known to be committed: perhaps nobody else has its entry, and those who need our vote by the
+ * one before cannot get it, their logs being behind ours. We lead only to commit it, and do not
+ * count ourselves (§4.2.2, figure 4.6). */
+static bool is_needed(const struct raft *r)
+{
+    const struct raft_configurations *all = &r->configurations;
+    if (raft_configuration_is_voter(raft_latest(r), r->options.id))
+        return true;
+    return all->count > 1 && raft_latest(r)->index > r->commit &&
+           raft_configuration_is_voter(&all->items[all->count - 2], r->options.id);
+}
+
+/* Nor does one campaign that cannot write, whose state diverged, or who has no room for the run of
+ * a new term. */
 bool raft_election_eligible(const struct raft *r)
 {
-    return raft_configuration_is_voter(raft_latest(r), r->options.id) && !r->stalled &&
-           !r->fenced && r->terms.run_count < RAFT_RUNS_MAX;
+    return is_needed(r) && !r->stalled && !r->fenced && r->terms.run_count < RAFT_RUNS_MAX;
 }
 
 /* ---- campaigning ---- */

@@ -80,11 +80,12 @@ const struct raft_configuration *raft_configuration_at(const struct raft *r, raf
     return NULL;
 }
 
+/* After a start the commit index may lie before all that are kept; the oldest is committed all the
+ * same, since there are later ones. */
 const struct raft_configuration *raft_configuration_committed(const struct raft *r)
 {
     const struct raft_configuration *c = raft_configuration_at(r, r->commit);
-    ASSERT(c);
-    return c;
+    return c ? c : &r->configurations.items[0];
 }
 
 bool raft_change_pending(const struct raft *r)

@@ -46,7 +46,7 @@ int raft_snapshot_installed(struct raft *r, const struct raft_snapshot *s)
         return ERR_BAD_REQUEST;
     if (s->term > r->term)
         raft_election_follow(r, s->term, 0);
-    else if (!keeps_tail && r->state != RAFT_FOLLOWER)
+    else if (r->state != RAFT_FOLLOWER && !(keeps_tail && r->state == RAFT_LEADER))
         raft_election_follow(r, r->term, 0);
     raft_trace_add(r, TRACE_INSTALLED, 0, s->index, s->term, keeps_tail, r->terms.last);
     if (keeps_tail)
