@@ -26,7 +26,11 @@ struct client_request {
     uint64_t timeout_ms;
     uint64_t only_if_not; /* GET: If-None-Match: this version gives 304; 0: none */
 
-    struct command command; /* a write; its slices point into the request and `key` */
+    /* a write */
+    enum command_condition condition;
+    uint64_t expected;
+    struct slice client; /* in a header of the request */
+    uint64_t seq;
 
     struct state_scan scan; /* its slices point into the buffers below */
     struct scan_cursor cursor;
@@ -136,15 +140,15 @@ static int parse_conditions(struct client_request *c, struct err *err)
         return err_set(err, ERR_BAD_REQUEST, "If-Match and If-None-Match exclude each other");
     }
     if (match && (c->op == NODE_PUT || c->op == NODE_DELETE)) {
-        c->command.condition = CONDITION_VERSION;
-        return parse_etag("If-Match", match, &c->command.expected, err);
+        c->condition = CONDITION_VERSION;
+        return parse_etag("If-Match", match, &c->expected, err);
     }
     if (none_match && c->op == NODE_PUT) {
         if (strcmp(none_match, "*") != 0) {
             return err_set(err, ERR_BAD_REQUEST, "If-None-Match: %.40s; a PUT knows only *",
                            none_match);
         }
-        c->command.condition = CONDITION_ABSENT;
+        c->condition = CONDITION_ABSENT;
         return 0;
     }
     if (none_match && c->op == NODE_GET) {
@@ -181,11 +185,10 @@ static int parse_session(struct client_request *c, struct err *err)
                            COMMAND_CLIENT_BYTES);
         }
     }
-    if (opt_parse_uint(seq, &c->command.seq) != 0 || c->command.seq == 0 ||
-        c->command.seq >= (1ULL << 53)) {
+    if (opt_parse_uint(seq, &c->seq) != 0 || c->seq == 0 || c->seq >= (1ULL << 53)) {
         return err_set(err, ERR_BAD_REQUEST, "RaftKV-Seq: %.40s is no number from 1 on", seq);
     }
-    c->command.client = slice_str(client);
+    c->client = slice_str(client);
     return 0;
 }
 
@@ -457,11 +460,17 @@ static void begin_write(struct client_request *c)
     struct carry_answer refusal;
     const struct member_address *leader;
     raft_id leader_id = 0;
+    struct command command = {
+        .op = c->op == NODE_PUT ? COMMAND_PUT : COMMAND_DELETE,
+        .client = c->client,
+        .seq = c->seq,
+        .key = slice_of(c->key.data, c->key.len),
+        .value = c->op == NODE_PUT ? c->http->body : slice_of("", 0),
+        .condition = c->condition,
+        .expected = c->expected,
+    };
 
-    c->command.op = c->op == NODE_PUT ? COMMAND_PUT : COMMAND_DELETE;
-    c->command.key = slice_of(c->key.data, c->key.len);
-    c->command.value = c->op == NODE_PUT ? c->http->body : slice_of("", 0);
-    switch (carry_route_write(n->carry, c->key.len + c->command.value.len,
+    switch (carry_route_write(n->carry, command.key.len + command.value.len,
                               request_forwarded(c->http), &leader_id, &refusal)) {
     case CARRY_REFUSE: request_answer(c, &refusal); break;
     case CARRY_FORWARD:
@@ -477,7 +486,7 @@ static void begin_write(struct client_request *c)
         break;
     case CARRY_HERE:
         c->carry.deadline_us = now_us + c->timeout_ms * 1000;
-        carry_write_request(n->carry, &c->carry, &c->command, now_us);
+        carry_write_request(n->carry, &c->carry, &command, now_us);
         break;
     }
 }
