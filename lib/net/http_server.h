@@ -29,7 +29,7 @@ struct http_request {
     struct slice path;  /* raw, as it came, not decoded: behind it no '?' */
     struct slice query; /* raw, without the '?'; data NULL when there is none */
     struct slice body;
-    uint64_t received_us; /* when its first byte of the head was handled, CLOCK_BOOTTIME */
+    uint64_t received_us; /* when its request line was there, CLOCK_BOOTTIME */
     void *user;           /* the handler's own, until it replies */
 };
 
@@ -38,7 +38,6 @@ struct http_request {
 const char *http_request_header(const struct http_request *r, const char *name, unsigned *count);
 const char *http_request_peer(const struct http_request *r, char out[64]); /* address, for logs */
 
-/* A constant header made once: http_server_header_block. */
 struct http_header {
     const char *name, *value;
 };
@@ -61,8 +60,10 @@ struct http_server_options {
     uint16_t port;    /* 0: any free one */
     unsigned connections_max;
     unsigned header_timeout_ms, body_timeout_ms, idle_timeout_ms;
-    /* Before the body is read: how many bytes of it are allowed (0: none). May refuse outright by
-     * setting *refuse (status and JSON body, static or living until the reply is sent). */
+    /* Only for a request with a body, before it is read: how many bytes of it are allowed (0:
+     * none). More is 413. May refuse outright by setting *refuse (status and body, which lives
+     * until the reply is sent). Such an early refusal closes the connection once the client has
+     * stopped. */
     size_t (*body_max)(void *self, const struct http_request *head, struct http_reply *refuse);
     void (*handle)(void *self, struct http_request *r);
     /* A refusal of the server's own (413, 405, 400 …) as a JSON body in `out`, so that all errors
@@ -77,7 +78,8 @@ int http_server_start(struct loop *l, const struct http_server_options *options,
                       struct http_server **out,
                       struct err *err); /* ERR_IO names address and reason (taken port) */
 uint16_t http_server_port(const struct http_server *s);
-void http_server_quiesce(struct http_server *s); /* stops accepting; open requests go on */
+/* Stops accepting. What is open goes on, with "Connection: close" in each reply. */
+void http_server_quiesce(struct http_server *s);
 unsigned http_server_pending(
     const struct http_server *s); /* requests handed over and not answered */
 unsigned http_server_connections(const struct http_server *s);

@@ -4,8 +4,9 @@
  * Each request message is a POST to URL/raft/message whose reply body is the reply message. Appends
  * go over a few connections and may arrive out of order (they bear stream and sequence numbers);
  * heartbeats and votes have connections of their own, so that they never wait behind an append.
- * Loop thread only. Bounded: at most LIMIT_PEER_INFLIGHT messages to one peer; over it a heartbeat
- * or append is reported as failed at once.
+ * Loop thread only. Bounded: at most LIMIT_PEER_INFLIGHT messages to one peer, LIMIT_PEER_APPENDS
+ * of them appends; what is over it is reported as failed (ERR_OVERLOADED) in the next turn. No
+ * event comes inside peer_transport_send, and none any more while freeing.
  */
 #ifndef RAFTKV_NET_PEER_TRANSPORT_H
 #define RAFTKV_NET_PEER_TRANSPORT_H

@@ -98,12 +98,12 @@ static int parse_one(struct slice pair, struct query_parameter *table, size_t co
     for (size_t i = 0; rc == 0 && i < count && !p; i++)
         if (strlen(table[i].name) == name.len && memcmp(table[i].name, name.data, name.len) == 0)
             p = &table[i];
-    if (rc == 0 && !p)
-        rc = err_set(err, ERR_BAD_REQUEST, "unknown parameter '%s'", (const char *)name.data);
-    else if (rc == 0 && p->seen)
-        rc = err_set(err, ERR_BAD_REQUEST, "parameter '%s' stands there twice", p->name);
+    if (rc == 0 && (!p || p->seen))
+        rc = err_set(err, ERR_BAD_REQUEST,
+                     p ? "parameter '%s' stands there twice" : "unknown parameter '%s'",
+                     (const char *)name.data);
     buf_release(&name);
-    if (rc < 0)
+    if (rc < 0 || !p)
         return rc;
     p->seen = true;
     p->has_value = has_value;

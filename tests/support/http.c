@@ -143,7 +143,7 @@ struct http_heard http_hear(int fd, bool bodyless)
         return h;
     }
     if (strncmp(h.head, "HTTP/1.", 7) == 0)
-        h.status = atoi(h.head + 9);
+        h.status = (int)strtol(h.head + 9, NULL, 10);
     size_t len = bodyless || h.status == 100 || h.status == 304
                      ? 0
                      : strtoul(http_heard_header(&h, "Content-Length"), NULL, 10);

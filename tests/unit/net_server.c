@@ -17,6 +17,7 @@
 #include "lib/base/clock.h"
 #include "lib/base/limits.h"
 #include "lib/base/mem.h"
+#include "lib/base/prng.h"
 #include "lib/net/loop.h"
 #include "tests/support/http.h"
 #include "tests/unit/tap.h"
@@ -487,6 +488,54 @@ static void client_too_large(void)
     is_u64(f.handled, 2, "nothing of that was handed over but what was good");
 }
 
+/* Good requests with bytes changed, cut, doubled: whatever is answered, the server lives on. */
+static void client_fuzz(void)
+{
+    static const char *const seeds[] = {
+        "GET /kv/a%00b?x=%2F&y HTTP/1.1\r\nHost: a\r\nX-Test: one\r\n\r\n",
+        "PUT /kv/b HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\nvalue",
+        "POST /later HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+        "3\r\nabc\r\nA;ext=1\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n",
+        "GET /later HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\nX: 1\r\n  folded\r\n\r\n"
+        "DELETE /bare HTTP/1.1\r\nHost: a\r\nCookie: a=b; c=\"d\"\r\n\r\n",
+    };
+    static const char special[] = "\r\n\0 \t:;/?%&=+\"\xff\x7f";
+    struct prng random;
+    prng_seed(&random, test_seed());
+    for (int round = 0; round < 1500; round++) {
+        char text[1024];
+        const char *seed = seeds[prng_below(&random, sizeof(seeds) / sizeof(seeds[0]))];
+        size_t len = strlen(seed);
+        memcpy(text, seed, len);
+        for (uint64_t n = 1 + prng_below(&random, 4); n > 0 && len > 1; n--) {
+            size_t at = prng_below(&random, len);
+            size_t run = prng_below(&random, len - at < 20 ? len - at : 20);
+            switch (prng_below(&random, 4)) {
+            case 0: text[at] = (char)prng_next(&random); break;
+            case 1: text[at] = special[prng_below(&random, sizeof(special) - 1)]; break;
+            case 2: /* a run is left out */
+                memmove(text + at, text + at + run, len - at - run);
+                len -= run;
+                break;
+            default: /* or doubled */
+                if (len + run > sizeof(text))
+                    break;
+                memmove(text + at + run, text + at, len - at);
+                len += run;
+                break;
+            }
+        }
+        int fd = http_dial(f.port);
+        must(fd >= 0);
+        http_say_bytes(fd, text, len);
+        if (round % 2)
+            shutdown(fd, SHUT_WR);
+        close(fd);
+        if (round % 100 == 99)
+            asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, NULL, "served after broken requests");
+    }
+}
+
 /* ---- deadlines ---- */
 
 /* Sends a byte now and then, so never idle, until the other end closes; how long that took. */
@@ -761,6 +810,7 @@ int main(void)
     whole_case(client_later);
     whole_case(client_refusals);
     whole_case(client_too_large);
+    whole_case(client_fuzz);
     test_slow();
     whole_case(client_gone);
     test_limit();
