@@ -9,6 +9,7 @@ script_of_readme() {
 }
 
 @test "README: every command of its sh blocks does what README says" {
+    local a b c
     free_port a
     free_port b
     free_port c
@@ -20,7 +21,7 @@ script_of_readme() {
         -e "s|build/bin/raftkv-node|$RAFTKV_BIN/raftkv-node --port $a|; s|build/bin/|$RAFTKV_BIN/|g" \
         -e "s|&\$|2>>$BATS_TEST_TMPDIR/log \& pids=\"\$pids \$!\"|" >"$BATS_TEST_TMPDIR/readme.sh"
     # The first node names no port in README; a later --port wins over the one put in.
-    echo 'kill $pids 2>/dev/null || true; wait' >>"$BATS_TEST_TMPDIR/readme.sh"
+    echo "kill \$pids 2>/dev/null || true; wait" >>"$BATS_TEST_TMPDIR/readme.sh"
     sed -i "1i pids=; trap 'kill \$pids 2>/dev/null || true' EXIT" "$BATS_TEST_TMPDIR/readme.sh"
 
     cd "$REPO"
