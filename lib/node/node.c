@@ -357,9 +357,10 @@ static void carry_limits(const struct node *n, struct carry_options *o)
     };
 }
 
-static const struct carry_io *carry_calls(struct node *n)
+static int start_carry(struct node *n, const struct carry_start *start, struct err *err)
 {
-    static struct carry_io io = {
+    struct carry_io io = {
+        .self = n,
         .persist = io_persist,
         .apply = io_apply,
         .read = http_kv_read,
@@ -373,18 +374,11 @@ static const struct carry_io *carry_calls(struct node *n)
         .membership = io_membership,
         .state_changed = io_state_changed,
     };
-
-    io.self = n;
-    return &io;
-}
-
-static int start_carry(struct node *n, const struct carry_start *start, struct err *err)
-{
     struct carry_options options;
     int code;
 
     carry_limits(n, &options);
-    code = carry_new(&options, carry_calls(n), start, &n->carry, err);
+    code = carry_new(&options, &io, start, &n->carry, err);
     if (code != 0) {
         return code;
     }
