@@ -37,7 +37,7 @@ while :; do
         echo $((value + add))
         exit 0
         ;;
-    3) ;; # not the version any more: again
+    3) sleep "0.0$((RANDOM % 10))" ;; # somebody was quicker: again, not all at the same moment
     *) exit "$status" ;;
     esac
 done

@@ -20,7 +20,8 @@
 
 enum {
     CONNECT_TIMEOUT_MS = 1000, /* with other endpoints to turn to */
-    TRY_TIMEOUT_MIN_MS = 500,  /* likewise: a node that is silent so long is left */
+    TRY_TIMEOUT_MIN_MS = 500,  /* likewise: a silent node is left after half of the time … */
+    TRY_TIMEOUT_MS = 2000,     /* … but so long at most, twice that the next time */
     REPLY_MARGIN_MS = 200,     /* a node answers "timeout" so long before we stop listening */
 };
 
@@ -165,6 +166,7 @@ struct trial {
     bool maybe_applied;       /* … if there was one */
     size_t silent;            /* tries in a row that no node of ours answered */
     uint32_t backoff_ms;
+    uint32_t try_ms; /* longest that a silent node is waited for, when there are others */
 };
 
 static uint32_t left_ms(const struct trial *t)
@@ -204,7 +206,7 @@ static void fill_request(struct trial *t, struct wire_request *request)
     request->timeout_ms = left > 0 ? left : 1;
     /* A stopped node accepts connections and says nothing: leave time for asking another. */
     if (others && request->send_again && left / 2 >= TRY_TIMEOUT_MIN_MS)
-        request->timeout_ms = left / 2;
+        request->timeout_ms = left / 2 < t->try_ms ? left / 2 : t->try_ms;
     request->connect_timeout_ms = request->timeout_ms;
     if (others && request->connect_timeout_ms > CONNECT_TIMEOUT_MS)
         request->connect_timeout_ms = CONNECT_TIMEOUT_MS;
@@ -278,6 +280,8 @@ static void try_once(struct trial *t)
 static bool settled(struct trial *t)
 {
     const struct verdict *v = &t->verdict;
+    if (v->code == ERR_TIMEOUT && t->try_ms < t->c->timeout_ms)
+        t->try_ms *= 2;
     if (v->answered)
         t->silent = 0;
     else
@@ -344,7 +348,8 @@ int client_call(struct client *c, const struct call *call, struct client_reply *
                       .call = call,
                       .reply = reply,
                       .deadline_us = clock_now_us() + (uint64_t)c->timeout_ms * 1000,
-                      .backoff_ms = LIMIT_CLIENT_BACKOFF_MIN_MS};
+                      .backoff_ms = LIMIT_CLIENT_BACKOFF_MIN_MS,
+                      .try_ms = TRY_TIMEOUT_MS};
     reply_clear(reply);
     buf_init(&t.url, LIMIT_URL_BYTES + strlen(call->target) + 64);
     if (has_session(call)) {

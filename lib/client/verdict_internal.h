@@ -39,7 +39,7 @@ struct verdict {
     enum verdict_kind kind;
     int code;       /* enum err_code; 0 when done */
     bool evaluated; /* the state machine answered: with a session this settles earlier tries too */
-    bool answered;  /* by a node of ours, not by silence or a stranger */
+    bool answered;  /* by a member, not by silence, a stranger or a node that was removed */
     uint32_t retry_after_ms;
     bool has_version;
     uint64_t version; /* of a failed condition */

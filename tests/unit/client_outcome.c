@@ -87,7 +87,7 @@ static const struct expected rows[] = {
     {"no leader", {NO_LEADER}, {FAILED(4, MANY), SURELY(4, MANY), SURELY(4, MANY)}},
     {"removed",
      {REFUSE(503, ERROR("removed", NOT_APPLIED, "false"))},
-     {FAILED(4, 1), SURELY(4, 1), SURELY(4, 1)}},
+     {FAILED(4, 3), SURELY(4, 3), SURELY(4, 3)}},
     {"504 before it was proposed",
      {REFUSE(504, ERROR("timeout", NOT_APPLIED, "false"))},
      {FAILED(4, 1), SURELY(4, 1), SURELY(4, 1)}},

@@ -340,6 +340,42 @@ static void the_next_endpoint_is_asked(void)
     end();
 }
 
+static void a_removed_node_is_left(void)
+{
+    static const struct fake_step removed[] = {
+        {FAKE_REPLY, 503, NULL,
+         "{\"error\":{\"code\":\"removed\",\"message\":\"m\",\"outcome\":\"not_applied\","
+         "\"retryable\":false}}"}};
+    static const struct fake_step steps[] = {DONE};
+    char endpoints[256];
+    struct fake_node *first = fake_node_start(removed, 1);
+    node = fake_node_start(steps, COUNT(steps));
+    snprintf(endpoints, sizeof(endpoints), "%s,%s", fake_node_url(first), fake_node_url(node));
+    begin_with(endpoints, 3000);
+    CHECK_EQ(client_change(client, CLIENT_DELETE, "/members/a", slice_of(NULL, 0), &reply, &err),
+             0);
+    CHECK_EQ(reply.sends, 2);
+    end();
+    fake_node_stop(first);
+}
+
+/* However much time there is: two seconds, then another is asked. */
+static void a_silent_endpoint_is_left_soon(void)
+{
+    static const struct fake_step silent[] = {{FAKE_SILENT, 0, NULL, NULL}};
+    static const struct fake_step steps[] = {DONE};
+    char endpoints[256];
+    struct fake_node *first = fake_node_start(silent, 1);
+    node = fake_node_start(steps, COUNT(steps));
+    snprintf(endpoints, sizeof(endpoints), "%s,%s", fake_node_url(first), fake_node_url(node));
+    begin_with(endpoints, 60000);
+    uint64_t before = clock_now_us();
+    CHECK_EQ(put("k"), 0);
+    CHECK(clock_now_us() - before < 10000000);
+    end();
+    fake_node_stop(first);
+}
+
 static void a_silent_endpoint_leaves_time_for_another(void)
 {
     static const struct fake_step silent[] = {{FAKE_SILENT, 0, NULL, NULL}};
@@ -442,6 +478,8 @@ static const struct test_case cases[] = {
     {"no_proxy_is_asked", no_proxy_is_asked},
     {"no_redirect_is_followed", no_redirect_is_followed},
     {"the_next_endpoint_is_asked", the_next_endpoint_is_asked},
+    {"a_removed_node_is_left", a_removed_node_is_left},
+    {"a_silent_endpoint_is_left_soon", a_silent_endpoint_is_left_soon},
     {"a_silent_endpoint_leaves_time_for_another", a_silent_endpoint_leaves_time_for_another},
     {"a_change_waits_for_a_silent_endpoint", a_change_waits_for_a_silent_endpoint},
     {"retry_after_is_kept", retry_after_is_kept},
