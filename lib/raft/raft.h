@@ -374,6 +374,8 @@ const struct raft_configuration *raft_configuration_at(const struct raft *r,
 /* A change runs: appended and its final configuration not committed yet. */
 bool raft_change_pending(const struct raft *r);
 const struct raft_member *raft_configuration_find(const struct raft_configuration *c, raft_id id);
+/* Members in order, flags that go together, a voter: what the core accepts from others. */
+bool raft_configuration_valid(const struct raft_configuration *c);
 bool raft_configuration_is_voter(const struct raft_configuration *c,
                                  raft_id id); /* in C_new or C_old */
 /* Leader: fills up to RAFT_MEMBERS_MAX views, itself included; returns their number, 0 when not

@@ -297,7 +297,6 @@ int raft_append_receive(struct raft *r, const struct raft_message *m);
 void raft_append_heartbeat(struct raft *r, const struct raft_message *m);
 
 /* configuration.c */
-bool raft_configuration_valid(const struct raft_configuration *c);
 struct raft_member *raft_configuration_member(struct raft_configuration *c, raft_id id);
 void raft_configuration_copy(struct raft_configuration *to, const struct raft_configuration *from);
 bool raft_configuration_insert(struct raft_configuration *c, struct raft_member member);

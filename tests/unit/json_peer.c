@@ -42,7 +42,9 @@ static struct peer_message sample(struct prng *p, enum raft_message_type type, u
         r->sent_us = integer_max, m.stream = 1005, m.seq = 1006, r->entry_count = count;
         m.entries = count ? make_entries(p, 1003, 89, count, 130) : NULL;
         break;
-    case RAFT_HEARTBEAT: r->commit = 1007, r->round = 1008, r->sent_us = 1009; break;
+    case RAFT_HEARTBEAT:
+        r->commit = 1007, r->round = 1008, r->sent_us = 1009, r->leader_commit = 1023;
+        break;
     case RAFT_READ_INDEX: r->read_id = 1010; break;
     case RAFT_PRE_VOTE_REPLY:
     case RAFT_VOTE_REPLY: r->granted = true; break;
@@ -83,8 +85,8 @@ static bool messages_equal(const struct peer_message *a, const struct peer_messa
            x->accepted == y->accepted && x->match_index == y->match_index &&
            x->reject_index == y->reject_index && x->hint_index == y->hint_index &&
            x->hint_term == y->hint_term && x->promise_us == y->promise_us &&
-           x->sent_us == y->sent_us && x->read_index == y->read_index && x->read_id == y->read_id &&
-           entries_equal(a, b);
+           x->leader_commit == y->leader_commit && x->sent_us == y->sent_us &&
+           x->read_index == y->read_index && x->read_id == y->read_id && entries_equal(a, b);
 }
 
 static int decode_text(const char *text, struct peer_message *m, struct err *e)
