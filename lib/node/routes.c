@@ -2,6 +2,7 @@
  * Every request comes through here: the table of routes, what each must satisfy before a handler
  * sees it, and what each reply bears.
  */
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -149,16 +150,20 @@ void routes_refusal(void *node, int status, const char *why, uint64_t limit, uin
 /* ---- what every request must satisfy
  * ------------------------------------------------------------------------------------ */
 
+/* "192.0.2.1" or "[2001:db8::1]"; "4.cc" is a name. */
 static bool host_numeric(const char *host, size_t len)
 {
-    for (size_t i = 0; i < len; i++) {
-        if (!strchr("0123456789.:abcdefABCDEF[]", host[i])) {
-            return false;
-        }
+    char text[INET6_ADDRSTRLEN];
+    uint8_t address[sizeof(struct in6_addr)];
+    bool brackets = len > 2 && host[0] == '[' && host[len - 1] == ']';
+    size_t from = brackets ? 1 : 0, count = len - 2 * from;
+
+    if (count >= sizeof text) {
+        return false;
     }
-    /* A name made of hexadecimal letters alone is a name; an address has a digit first or stands in
-     * brackets. */
-    return len > 0 && (host[0] == '[' || (host[0] >= '0' && host[0] <= '9'));
+    memcpy(text, host + from, count);
+    text[count] = '\0';
+    return inet_pton(brackets ? AF_INET6 : AF_INET, text, address) == 1;
 }
 
 static bool same_host(const char *host, size_t len, const char *other, size_t other_len)
@@ -233,6 +238,13 @@ static bool admit(struct node *n, struct http_request *r, const struct route *ro
         strcasecmp(cluster, n->header_cluster) != 0) {
         reply_failure(n, r, ERR_WRONG_CLUSTER, "this is cluster %s, not %.40s", n->header_cluster,
                       cluster);
+        return false;
+    }
+    /* A condition is never ignored; /kv has its own word on them. */
+    if (route->with != http_kv_key && route->plain != http_kv_scan && route->body != BODY_PEER &&
+        (http_request_header(r, "If-Match", NULL) ||
+         http_request_header(r, "If-None-Match", NULL))) {
+        reply_failure(n, r, ERR_BAD_REQUEST, "this call knows no If-Match and no If-None-Match");
         return false;
     }
     if (route->body == BODY_SMALL &&
@@ -387,15 +399,20 @@ int parse_query(const struct http_request *r, struct query_parameter *table, siz
     return query_parse(r->query, table, count, err);
 }
 
+/* "" if it has no value, or one that a NUL would cut short. */
+static const char *parameter_text(const struct query_parameter *p)
+{
+    bool whole = p->has_value && p->value.len > 0 && !memchr(p->value.data, 0, p->value.len);
+
+    return whole ? (const char *)p->value.data : "";
+}
+
 int parse_flag(const struct query_parameter *p, bool *out, struct err *err)
 {
-    const char *v = p->seen && p->has_value ? (const char *)p->value.data : "true";
+    const char *v = p->seen && p->has_value ? parameter_text(p) : "true";
 
     if (!p->seen) {
         return 0;
-    }
-    if (p->has_value && p->value.len == 0) {
-        return err_set(err, ERR_BAD_REQUEST, "%s= is empty; true or false", p->name);
     }
     if (strcmp(v, "true") == 0 || strcmp(v, "1") == 0) {
         *out = true;
@@ -414,11 +431,9 @@ int parse_number(const struct query_parameter *p, uint64_t max, uint64_t *out, s
     if (!p->seen) {
         return 0;
     }
-    if (!p->has_value || p->value.len == 0 || strlen((const char *)p->value.data) != p->value.len ||
-        opt_parse_uint((const char *)p->value.data, &value) != 0 || value > max) {
+    if (opt_parse_uint(parameter_text(p), &value) != 0 || value > max) {
         return err_set(err, ERR_BAD_REQUEST, "%s=%.40s: a number up to %llu", p->name,
-                       p->has_value && p->value.data ? (const char *)p->value.data : "",
-                       (unsigned long long)max);
+                       parameter_text(p), (unsigned long long)max);
     }
     *out = value;
     return 0;
@@ -429,11 +444,9 @@ int parse_timeout(const struct query_parameter *p, uint64_t *ms, struct err *err
     if (!p->seen) {
         return 0;
     }
-    if (!p->has_value || p->value.len == 0 ||
-        opt_parse_duration((const char *)p->value.data, ms) != 0 || *ms == 0 ||
-        *ms > NODE_TIMEOUT_MAX_MS) {
+    if (opt_parse_duration(parameter_text(p), ms) != 0 || *ms == 0 || *ms > NODE_TIMEOUT_MAX_MS) {
         return err_set(err, ERR_BAD_REQUEST, "timeout=%.40s: a duration up to 60s, as 500ms or 5s",
-                       p->has_value && p->value.data ? (const char *)p->value.data : "");
+                       parameter_text(p));
     }
     return 0;
 }
