@@ -29,6 +29,7 @@ struct field {
 #define CANDIDATE   (BIT(PRE_VOTE) | BIT(VOTE))
 #define FROM_LEADER (BIT(APPEND) | BIT(HEARTBEAT))
 #define TO_LEADER   (BIT(APPEND_REPLY) | BIT(HEARTBEAT_REPLY))
+#define DIGEST      (BIT(HEARTBEAT) | BIT(HEARTBEAT_REPLY))
 #define FIELD(member, is_bool, types)                                                              \
     {                                                                                              \
 #member, ",\"" #member "\":", offsetof(struct raft_message, member), (is_bool), (types)    \
@@ -127,6 +128,14 @@ static int put_fields(struct buf *out, const struct raft_message *message)
     return rc;
 }
 
+static int put_digest(struct buf *out, const struct peer_digest *d)
+{
+    int rc = json_put_u64_after(out, ",\"digest_index\":", d->index);
+    if (rc == 0)
+        rc = buf_append_str(out, ",\"digest\":");
+    return rc < 0 ? rc : json_put_hex128(out, d->value);
+}
+
 static int put_entries(struct buf *out, const struct peer_message *m)
 {
     int rc = json_put_u64_after(out, ",\"stream\":", m->stream);
@@ -151,6 +160,8 @@ int peer_message_encode(const struct peer_message *m, struct buf *out)
     int rc = put_head(out, m);
     if (rc == 0)
         rc = put_fields(out, &m->message);
+    if (rc == 0 && (DIGEST & UINT32_C(1) << m->message.type))
+        rc = put_digest(out, &m->digest);
     if (rc == 0 && m->message.type == RAFT_APPEND)
         rc = put_entries(out, m);
     return rc < 0 ? rc : buf_append_byte(out, '}');
@@ -257,6 +268,10 @@ static void read_scalars(struct json_reader *r, struct peer_message *m)
             json_read_u64(r, fields[i].name, true, &v);
             memcpy(at, &v, sizeof(v));
         }
+    }
+    if (DIGEST & UINT32_C(1) << message->type) {
+        json_read_u64(r, "digest_index", true, &m->digest.index);
+        json_read_hex128(r, "digest", true, &m->digest.value);
     }
     if (message->type == RAFT_APPEND) {
         struct slice nothing;

@@ -22,11 +22,20 @@
 
 enum { PEER_PROTOCOL_VERSION = 1 };
 
+/* The state digest at a log index: index 0 is none. */
+struct peer_digest {
+    raft_index index;
+    struct digest value;
+};
+
 struct peer_message {
     struct digest cluster;
     struct raft_message message; /* from, to inside; runs and configurations are not set here */
     uint64_t stream,
         seq; /* APPEND: order within what one leader sends to one follower; 0 otherwise */
+    /* HEARTBEAT: what a majority has at that index, if one is known; its reply: what the sender
+     * has. */
+    struct peer_digest digest;
     struct entry **entries; /* APPEND: message.entry_count of them, one reference each; owned */
 };
 

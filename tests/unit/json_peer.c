@@ -44,6 +44,7 @@ static struct peer_message sample(struct prng *p, enum raft_message_type type, u
         break;
     case RAFT_HEARTBEAT:
         r->commit = 1007, r->round = 1008, r->sent_us = 1009, r->leader_commit = 1023;
+        m.digest = (struct peer_digest){.index = 1024, .value = {.hi = 3, .lo = 4}};
         break;
     case RAFT_READ_INDEX: r->read_id = 1010; break;
     case RAFT_PRE_VOTE_REPLY:
@@ -53,7 +54,10 @@ static struct peer_message sample(struct prng *p, enum raft_message_type type, u
         r->hint_index = 1013, r->hint_term = 87, r->round = 1014, r->promise_us = 1015;
         r->sent_us = 1016;
         break;
-    case RAFT_HEARTBEAT_REPLY: r->round = 1017, r->promise_us = 1018, r->sent_us = 1019; break;
+    case RAFT_HEARTBEAT_REPLY:
+        r->round = 1017, r->promise_us = 1018, r->sent_us = 1019;
+        m.digest = (struct peer_digest){.index = 1025, .value = {.hi = 5, .lo = 6}};
+        break;
     case RAFT_READ_INDEX_REPLY:
         r->granted = true, r->read_index = 1020, r->commit = 1021, r->read_id = 1022;
         break;
@@ -86,7 +90,9 @@ static bool messages_equal(const struct peer_message *a, const struct peer_messa
            x->reject_index == y->reject_index && x->hint_index == y->hint_index &&
            x->hint_term == y->hint_term && x->promise_us == y->promise_us &&
            x->leader_commit == y->leader_commit && x->sent_us == y->sent_us &&
-           x->read_index == y->read_index && x->read_id == y->read_id && entries_equal(a, b);
+           x->read_index == y->read_index && x->read_id == y->read_id &&
+           a->digest.index == b->digest.index && digest_equal(a->digest.value, b->digest.value) &&
+           entries_equal(a, b);
 }
 
 static int decode_text(const char *text, struct peer_message *m, struct err *e)
