@@ -12,42 +12,55 @@
 
 enum { CARRY_APPLY_BATCH = 1024 }; /* entries handed to the state machine in one call */
 
-/* ---- addresses
- * --------------------------------------------------------------------------------------------- */
+/* ---- addresses ---- */
 
-static struct member_address *book_find(struct carry *c, raft_id id)
-{
-    for (uint32_t i = 0; i < c->book_count; i++) {
-        if (c->book[i].id == id) {
-            return &c->book[i];
-        }
-    }
-    return NULL;
-}
-
+/* In any configuration that the core knows: the log may be cut, and so a membership written down,
+ * at each of them. */
 static bool book_needed(const struct carry *c, raft_id id)
 {
-    return raft_configuration_find(raft_configuration_latest(c->raft), id) ||
-           raft_configuration_find(raft_configuration_committed(c->raft), id);
+    const struct raft_configuration *known = raft_configuration_latest(c->raft);
+
+    while (known) {
+        if (raft_configuration_find(known, id)) {
+            return true;
+        }
+        known = known->index > 0 ? raft_configuration_at(c->raft, known->index - 1) : NULL;
+    }
+    return false;
 }
 
+static void book_drop(struct carry *c, uint32_t i)
+{
+    memmove(&c->book[i], &c->book[i + 1], (--c->book_count - i) * sizeof c->book[0]);
+}
+
+static uint32_t book_find(const struct carry *c, raft_id id)
+{
+    uint32_t i = 0;
+
+    while (i < c->book_count && c->book[i].id != id) {
+        i++;
+    }
+    return i;
+}
+
+/* The latest go to the end. A full book forgets the one that was added longest ago, among those not
+ * needed: the core may not have seen yet what was added just now. */
 void carry_book_add(struct carry *c, const struct member_address *a)
 {
-    struct member_address *known = book_find(c, a->id);
+    struct member_address copy = *a;
+    uint32_t i = book_find(c, a->id);
 
-    if (known) {
-        *known = *a;
-        return;
-    }
-    if (c->book_count == CARRY_BOOK) {
-        uint32_t i = 0;
-
+    if (i == CARRY_BOOK) {
+        i = 0;
         while (i + 1 < CARRY_BOOK && book_needed(c, c->book[i].id)) {
             i++;
         }
-        c->book[i] = c->book[--c->book_count];
     }
-    c->book[c->book_count++] = *a;
+    if (i < c->book_count) {
+        book_drop(c, i);
+    }
+    c->book[c->book_count++] = copy;
 }
 
 static void book_add_all(struct carry *c, const struct membership *m)
@@ -59,12 +72,9 @@ static void book_add_all(struct carry *c, const struct membership *m)
 
 const struct member_address *carry_address(const struct carry *c, raft_id id)
 {
-    for (uint32_t i = 0; i < c->book_count; i++) {
-        if (c->book[i].id == id) {
-            return &c->book[i];
-        }
-    }
-    return NULL;
+    uint32_t i = book_find(c, id);
+
+    return i < c->book_count ? &c->book[i] : NULL;
 }
 
 void carry_membership_of(const struct carry *c, const struct raft_configuration *configuration,
@@ -117,8 +127,7 @@ void carry_told_removed(struct carry *c, raft_index configuration_index)
     }
 }
 
-/* ---- an update, carried out
- * ---------------------------------------------------------------------------------- */
+/* ---- an update, carried out ---- */
 
 static struct entry *entry_made(struct carry *c, const struct raft_made_entry *made, raft_term term)
 {
@@ -140,13 +149,25 @@ static struct entry *entry_made(struct carry *c, const struct raft_made_entry *m
     return e;
 }
 
-static void note_cluster_time(struct carry *c, const struct entry *e)
+/* A leader that learns of a later time only now (its log reached farther than what was applied, or
+ * a snapshot did) goes on from there: else its own time would stand still until it caught up. */
+static void note_cluster_time(struct carry *c, uint64_t time_ms, uint64_t now_us)
+{
+    if (time_ms > carry_cluster_time_ms(c, now_us)) {
+        c->cluster_base_ms = time_ms;
+        c->cluster_base_us = now_us;
+    }
+    if (time_ms > c->cluster_time_ms) {
+        c->cluster_time_ms = time_ms;
+    }
+}
+
+static void note_entry_time(struct carry *c, const struct entry *e, uint64_t now_us)
 {
     struct command command;
 
-    if (e->kind == RAFT_NORMAL && command_decode(slice_of(e->data, e->size), &command, NULL) == 0 &&
-        command.cluster_time_ms > c->cluster_time_ms) {
-        c->cluster_time_ms = command.cluster_time_ms;
+    if (e->kind == RAFT_NORMAL && command_decode(slice_of(e->data, e->size), &command, NULL) == 0) {
+        note_cluster_time(c, command.cluster_time_ms, now_us);
     }
 }
 
@@ -180,7 +201,7 @@ static void take_write(struct carry *c, const struct raft_update *u, struct entr
             ASSERT(attached_first > 0 && index >= attached_first &&
                    index - attached_first < attached_count);
             w->entries[k] = entry_ref(attached[index - attached_first]);
-            note_cluster_time(c, w->entries[k]);
+            note_entry_time(c, w->entries[k], now_us);
         }
         log_cache_append(&c->cache, w->entries[k]);
     }
@@ -201,6 +222,7 @@ static void hand_out_message(struct carry *c, const struct raft_message *m)
     } else if (m->type == RAFT_APPEND) {
         carry_append_out(c, m);
     } else if (m->type == RAFT_SEND_SNAPSHOT) {
+        carry_snapshot_sending(c, m->to, m->snapshot_index); /* a copy may reach no farther */
         c->io.snapshot_send(c->io.self, m->to, m->snapshot_index);
     } else {
         memset(&out, 0, sizeof out);
@@ -224,7 +246,8 @@ static void note_state(struct carry *c, uint64_t now_us)
         c->figures.leader_changes++;
         c->cluster_base_ms = c->cluster_time_ms;
         c->cluster_base_us = now_us;
-        c->expiring = false;
+        c->expiring = 0;
+        c->led_from = raft_last_index(c->raft);
     }
     if (c->seen_state == RAFT_LEADER) {
         carry_outboxes_clear(c);
@@ -264,12 +287,12 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
     if (u.state_changed) {
         c->io.state_changed(c->io.self);
     }
+    carry_install_continue(c);
     carry_hand_out(c, event->now_us);
     return code;
 }
 
-/* ---- to the state machine
- * -------------------------------------------------------------------------------------- */
+/* ---- to the state machine ---- */
 
 /* Entries go to the state machine only up to min(commit index, own durable index), on every node.
  */
@@ -284,7 +307,8 @@ void carry_hand_out(struct carry *c, uint64_t now_us)
            c->handed_bytes < c->options.apply_ahead_bytes) {
         size_t n = 0;
 
-        while (n < CARRY_APPLY_BATCH && c->handed + n < limit) {
+        while (n < CARRY_APPLY_BATCH && c->handed + n < limit &&
+               c->handed_bytes < c->options.apply_ahead_bytes) {
             struct entry *e = log_cache_get(&c->cache, c->handed + n + 1);
 
             if (!e) {
@@ -329,7 +353,7 @@ void carry_log_read(struct carry *c, uint64_t id, int code, struct entry **entri
         entries[0]->index == c->handed + 1) {
         for (size_t i = 0; i < count; i++) {
             c->handed_bytes += entries[i]->size;
-            note_cluster_time(c, entries[i]);
+            note_entry_time(c, entries[i], now_us);
         }
         if (c->handed == c->applied) {
             c->apply_since_us = now_us;
@@ -352,9 +376,7 @@ void carry_applied(struct carry *c, const struct carry_applied_entry *results, s
         ASSERT(results[i].result.index == c->applied + 1);
         c->applied++;
         c->handed_bytes -= results[i].bytes;
-        if (results[i].cluster_time_ms > c->cluster_time_ms) {
-            c->cluster_time_ms = results[i].cluster_time_ms;
-        }
+        note_cluster_time(c, results[i].cluster_time_ms, now_us);
         carry_resolve(c, &results[i]);
     }
     c->apply_since_us = now_us;
@@ -363,7 +385,7 @@ void carry_applied(struct carry *c, const struct carry_applied_entry *results, s
         c->fresh_next_us = 0;
     }
     carry_check_stall(c, now_us);
-    carry_install_continue(c, now_us);
+    carry_install_continue(c);
     carry_hand_out(c, now_us);
 }
 
@@ -376,12 +398,9 @@ void carry_persisted(struct carry *c, uint64_t persist, uint64_t now_us)
     c->persist_since_us = now_us;
     carry_check_stall(c, now_us);
     carry_step(c, &event, NULL, 0);
-    carry_install_continue(c, now_us);
 }
 
-/* ---- stalls
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- stalls ---- */
 
 /* A write that is outstanding longer than an election timeout, on the disk or on the state machine,
  * is a stall. */
@@ -410,20 +429,21 @@ void carry_overlay(struct carry *c, uint64_t bytes)
     c->overlay_bytes = bytes;
 }
 
-/* Below the reserve nothing is proposed here, and leadership goes where there is room. */
+/* Below the reserve nothing is proposed here, and leadership goes where there is room: whenever
+ * this node has it, but not without end if all disks are full. */
 void carry_disk_low(struct carry *c, bool low, uint64_t now_us)
 {
-    bool was = c->disk_low;
-
     c->disk_low = low;
-    if (low && !was && raft_state(c->raft) == RAFT_LEADER && !carry_single_voter(c)) {
-        carry_transfer(c, 0, now_us, NULL);
+    if (!low || now_us < c->low_due_us || raft_state(c->raft) != RAFT_LEADER ||
+        carry_single_voter(c)) {
+        return;
+    }
+    if (carry_transfer(c, 0, now_us, NULL) == 0) {
+        c->low_due_us = now_us + CARRY_LOW_TIMEOUTS * c->options.raft.election_timeout_us;
     }
 }
 
-/* ---- time
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---- */
 
 static uint64_t min_u64(uint64_t a, uint64_t b)
 {
@@ -473,8 +493,7 @@ uint64_t carry_cluster_time_ms(const struct carry *c, uint64_t now_us)
     return by_clock > c->cluster_time_ms ? by_clock : c->cluster_time_ms;
 }
 
-/* ---- membership and leadership
- * -------------------------------------------------------------------------------------- */
+/* ---- membership and leadership ---- */
 
 static int check_address(const struct carry *c, const struct member_address *a, raft_id replaced,
                          bool *there, struct err *err)
@@ -506,7 +525,7 @@ int carry_change(struct carry *c, const struct raft_change *change,
                  const struct member_address *address, uint64_t now_us, struct err *err)
 {
     struct raft_event event = {.type = RAFT_CHANGE, .now_us = now_us, .change = change};
-    bool there;
+    bool there, known = !address || carry_address(c, address->id);
     int code;
 
     if (raft_state(c->raft) != RAFT_LEADER) {
@@ -527,6 +546,9 @@ int carry_change(struct carry *c, const struct raft_change *change,
         carry_book_add(c, address);
     }
     code = carry_step(c, &event, NULL, 0);
+    if (code != 0 && !known) {
+        book_drop(c, book_find(c, address->id));
+    }
     switch (code) {
     case 0: return 0;
     case ERR_CONFLICT:
@@ -566,9 +588,7 @@ void carry_shutdown(struct carry *c)
     c->shutting_down = true;
 }
 
-/* ---- life
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int start_core(struct carry *c, const struct carry_start *s, struct err *err)
 {
@@ -590,10 +610,8 @@ static int start_core(struct carry *c, const struct carry_start *s, struct err *
     start.snapshot.index = s->snapshot.index;
     start.snapshot.term = s->snapshot.term;
     start.snapshot.configuration = s->snapshot.membership.configuration;
-    book_add_all(c, &s->snapshot.membership);
     for (uint32_t i = 0; i < s->membership_count; i++) {
         configurations[i] = s->memberships[i].configuration;
-        book_add_all(c, &s->memberships[i]);
         c->was_member |= raft_configuration_find(&configurations[i], c->options.raft.id) != NULL;
     }
     c->was_member |=
@@ -608,7 +626,14 @@ static int start_core(struct carry *c, const struct carry_start *s, struct err *
                 (unsigned long long)s->applied);
     }
     mem_free(configurations);
-    return code;
+    if (code != 0) {
+        return code;
+    }
+    book_add_all(c, &s->snapshot.membership);
+    for (uint32_t i = 0; i < s->membership_count; i++) {
+        book_add_all(c, &s->memberships[i]);
+    }
+    return 0;
 }
 
 int carry_new(const struct carry_options *options, const struct carry_io *io,
@@ -651,9 +676,7 @@ void carry_free(struct carry *c)
     mem_free(c);
 }
 
-/* ---- looking at it
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- looking at it ---- */
 
 const struct raft *carry_raft(const struct carry *c)
 {

@@ -3,15 +3,15 @@
  * pending requests and the outcome each is told, the order of appends on the wire, reads,
  * compaction, the installation of snapshots, stalls.
  *
- *      requests, peer messages,               +-------+   struct carry_io: persist, apply, read,
- * send, reply, completions of what was asked for  ->  | carry |-> answer, log_read, compact,
- * snapshot_send, install
- *                                             +---+---+
- *                                              raft_step
+ *     requests, peer messages,   +-------+   struct carry_io: persist, apply, read, log_read,
+ *     completions of what was -> | carry | -> send, reply, answer, compact, snapshot_send,
+ *     asked for                  +---+---+    install
+ *                                raft_step
  *
  * The node puts threads, files and sockets behind `struct carry_io`; the simulator puts virtual
  * ones there. Whatever carry asks for is asynchronous: its completion comes back as a call of one
- * of the functions below, later, never from inside the carry_io function. No clock: every call
+ * of the functions below, later, never from inside the carry_io function. From inside one only what
+ * looks may be called, and from inside `answer` new requests may be made too. No clock: every call
  * brings `now_us` (CLOCK_BOOTTIME in the node). One thread.
  */
 #ifndef RAFTKV_NODE_CARRY_H
@@ -58,9 +58,10 @@ struct carry_request {
     enum carry_request_state state;
     struct entry *entry;     /* write, until proposed */
     raft_index index;        /* write: of its entry; read: of its read index */
-    raft_term term;          /* write: of its entry */
+    raft_term term;          /* write: of its entry; read by lease: of the leader whose it is */
     uint64_t lease_until_us; /* read by lease: good only before */
     bool in_deadlines;
+    bool by_lease;                  /* read, CARRY_BATCHED: in which of the batches */
     struct carry_read_batch *batch; /* CARRY_INDEXING */
     RB_ENTRY(carry_request) by_index;
     RB_ENTRY(carry_request) by_deadline;
@@ -115,15 +116,16 @@ struct carry_io {
     /* Entries first … last from the disk, about bytes_max -> carry_log_read */
     void (*log_read)(void *self, uint64_t id, raft_index first, raft_index last,
                      uint64_t bytes_max);
-    void (*send)(void *self,
-                 const struct peer_message
-                     *m); /* a request to a peer -> carry_peer_reply or carry_peer_failed */
+    /* A request to a peer -> exactly one carry_peer_reply or carry_peer_failed: appends on the wire
+     * are counted. */
+    void (*send)(void *self, const struct peer_message *m);
     void (*reply)(void *self, uint64_t context,
                   const struct raft_message *reply); /* to a peer's request */
     void (*answer)(void *self, struct carry_request *r,
                    const struct carry_answer *a); /* r is the owner's again */
     void (*compact)(void *self, raft_index index, raft_term term, const struct membership *m);
-    /* A follower needs a snapshot that reaches at least `index` -> carry_snapshot_sent */
+    /* A follower needs a snapshot that reaches at least `index` -> carry_snapshot_sent, in any
+     * case: until then the log is kept from there on. */
     void (*snapshot_send)(void *self, raft_id peer, raft_index index);
     /* Switch to the received generation: close kv, commit it in raft.db, reopen, reset the state
      * machine -> carry_installed */
@@ -248,11 +250,12 @@ uint64_t carry_cluster_time_ms(const struct carry *c, uint64_t now_us);
 /* A snapshot of ours is being sent from now on: the log behind `index` is kept meanwhile. */
 void carry_snapshot_sending(struct carry *c, raft_id peer, raft_index index);
 void carry_snapshot_sent(struct carry *c, raft_id peer, bool ok, raft_index index, uint64_t now_us);
-/* A leader offers one: is it wanted? (term checked; the offer counts as contact) 0, ERR_AGAIN,
- * ERR_NOT_FOUND (not needed). */
+/* A leader offers one: is it wanted? 0, ERR_AGAIN (one is being installed), ERR_NOT_FOUND (not
+ * needed), ERR_FORBIDDEN (no leader any more). */
 int carry_snapshot_wanted(struct carry *c, raft_id from, raft_term term, raft_index index);
 /* A complete one was received as `generation`. Installed when everything on its way has come back,
- * dropped when not needed any more. */
+ * dropped when not needed any more (carry_installing is false then). 0, ERR_AGAIN, ERR_NOT_FOUND as
+ * above, ERR_CORRUPT (what it says of itself cannot be). */
 int carry_snapshot_received(struct carry *c, uint64_t generation, const struct snapshot_cut *cut,
                             uint64_t now_us);
 void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us);

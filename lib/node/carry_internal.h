@@ -1,10 +1,10 @@
 /*
  * The inside of carry, shared by carry*.c only.
  *
- *   carry.c           life, events into the core, updates out of it
- *   carry_requests.c  clients' writes and reads, and what each is told
- *   carry_peers.c     appends out, in order and in slices; appends in, ordered before the core sees
- * them carry_snapshot.c  compaction, sending, installing
+ * - carry.c: life, events into the core, updates out of it
+ * - carry_requests.c: clients' writes and reads, and what each is told
+ * - carry_peers.c: appends out, in order and in slices; appends in, ordered for the core
+ * - carry_snapshot.c: cutting the log, sending and installing snapshots
  */
 #ifndef RAFTKV_NODE_CARRY_INTERNAL_H
 #define RAFTKV_NODE_CARRY_INTERNAL_H
@@ -15,8 +15,11 @@
 enum {
     CARRY_OUTBOX = 2 * RAFT_INFLIGHT_MAX, /* appends of the core to one peer, not on the wire yet */
     CARRY_HELD = 32,                      /* appends of one leader that came too early */
-    CARRY_BOOK = 4 * RAFT_MEMBERS_MAX,    /* addresses known */
-    CARRY_BATCH_MAX = 4096,               /* writes proposed in one step */
+    /* addresses known: of every configuration that the core knows, and of one more */
+    CARRY_BOOK = (RAFT_CONFIGURATIONS_MAX + 1) * RAFT_MEMBERS_MAX,
+    CARRY_BATCH_MAX = 4096,  /* writes proposed in one step */
+    CARRY_LOW_TIMEOUTS = 20, /* between hand-overs because of a full disk, in election timeouts */
+    CARRY_DELAY_WINDOW_US = 10000000, /* see struct carry_delay */
 };
 
 /* An append as the core wants it; carry cuts it into messages. */
@@ -52,6 +55,7 @@ struct carry_peer {
     uint64_t in_stream, in_next;
     struct carry_held held[CARRY_HELD];
     uint32_t held_count;
+    bool delivering; /* stays what it is meanwhile */
     /* snapshot being sent: its index; 0: none */
     raft_index sending;
 };
@@ -69,6 +73,15 @@ struct carry_read_batch {
 };
 TAILQ_HEAD(carry_read_batches, carry_read_batch);
 
+/* The shortest way that messages of this term's leader had, plus the difference of the two clocks:
+ * so a message that lay somewhere (a stopped process, a connection that hung) is known to be old.
+ * The least of a window and of the one before, since clocks drift. */
+struct carry_delay {
+    raft_term term;
+    uint64_t since_us, window_us; /* begin of the term, of the window */
+    int64_t least_us[2];
+};
+
 enum carry_install { INSTALL_NONE, INSTALL_DRAINING, INSTALL_SWITCHING };
 
 struct carry {
@@ -81,7 +94,7 @@ struct carry {
     enum raft_state seen_state;
 
     struct log_cache cache;
-    struct member_address book[CARRY_BOOK];
+    struct member_address book[CARRY_BOOK]; /* the latest last */
     uint32_t book_count;
     struct membership membership; /* latest, with addresses */
 
@@ -111,15 +124,19 @@ struct carry {
     /* cluster time: §6.3 of the dissertation, and design: never a wall clock */
     uint64_t cluster_time_ms;                  /* highest seen in the log */
     uint64_t cluster_base_ms, cluster_base_us; /* as of this leader's election */
-    bool expiring;                             /* an entry that expires sessions is on its way */
+    raft_index expiring; /* the last entry that expires sessions: no other before it is applied */
 
-    /* how fresh this follower is: `fresh_us` once applied >= fresh_commit */
+    /* how fresh this node is. A follower: fresh_next_us becomes `fresh_us` once applied >=
+     * fresh_commit; a leader: once it has applied the entry that began its term */
     uint64_t fresh_us, fresh_next_us;
     raft_index fresh_commit;
+    struct carry_delay delay;
+    raft_index led_from;
 
     struct carry_peer peers[RAFT_MEMBERS_MAX + 1];
 
     bool stalled, flush_failing, disk_low, shutting_down;
+    uint64_t low_due_us; /* disk_low: leadership is not handed over before */
     bool was_member, removed;
     uint64_t next_stream;
     uint64_t overlay_bytes;
@@ -167,9 +184,10 @@ uint64_t carry_peers_wake_us(const struct carry *c);
 void carry_peers_free(struct carry *c);
 bool carry_peer_log_read(struct carry *c, uint64_t id, int code, struct entry **entries,
                          size_t count, uint64_t now_us);
+void carry_held_deliver(struct carry *c, uint64_t now_us); /* all appends held back */
 
 /* carry_snapshot.c */
-void carry_install_continue(struct carry *c, uint64_t now_us);
+void carry_install_continue(struct carry *c);
 raft_index carry_sending_floor(const struct carry *c);
 
 #endif

@@ -14,6 +14,16 @@
 
 enum { CARRY_RUNS = 256, CARRY_SLICE_ENTRIES = 4096 };
 
+static void slice_drop(struct carry_peer *p)
+{
+    for (size_t i = 0; i < p->slice_count; i++) {
+        entry_unref(p->slice[i]);
+    }
+    mem_free(p->slice);
+    p->slice = NULL;
+    p->slice_count = 0;
+}
+
 struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
 {
     struct carry_peer *free_one = NULL;
@@ -26,7 +36,7 @@ struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
         }
         if (!free_one &&
             (p->id == 0 || (p->wire == 0 && p->held_count == 0 && p->log_read == 0 &&
-                            p->sending == 0 && p->outbox_count == 0 &&
+                            p->sending == 0 && p->outbox_count == 0 && !p->delivering &&
                             !raft_configuration_find(&c->membership.configuration, p->id)))) {
             free_one = p;
         }
@@ -34,32 +44,19 @@ struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
     if (!make || !free_one) {
         return NULL;
     }
-    for (size_t i = 0; i < free_one->slice_count; i++) {
-        entry_unref(free_one->slice[i]);
-    }
-    mem_free(free_one->slice);
+    slice_drop(free_one);
     memset(free_one, 0, sizeof *free_one);
     free_one->id = id;
     return free_one;
 }
 
-/* ---- out
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- out ---- */
 
-static void slice_drop(struct carry_peer *p)
-{
-    for (size_t i = 0; i < p->slice_count; i++) {
-        entry_unref(p->slice[i]);
-    }
-    mem_free(p->slice);
-    p->slice = NULL;
-    p->slice_count = 0;
-}
-
+/* The stream ends: what comes next begins another. */
 static void outbox_clear(struct carry_peer *p)
 {
     p->outbox_head = p->outbox_count = 0;
+    p->stream = 0;
     p->log_read = 0;
     slice_drop(p);
 }
@@ -68,8 +65,6 @@ void carry_outboxes_clear(struct carry *c)
 {
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
         outbox_clear(&c->peers[i]);
-        c->peers[i].outbox_end = 0;
-        c->peers[i].stream = 0;
     }
 }
 
@@ -198,7 +193,6 @@ bool carry_peer_log_read(struct carry *c, uint64_t id, int code, struct entry **
             struct raft_event event = {.type = RAFT_UNREACHABLE, .now_us = now_us, .peer = p->id};
 
             outbox_clear(p);
-            p->stream = 0;
             carry_step(c, &event, NULL, 0);
             return false;
         }
@@ -233,8 +227,9 @@ void carry_peer_failed(struct carry *c, raft_id peer, enum raft_message_type typ
     struct raft_event event = {.type = RAFT_UNREACHABLE, .now_us = now_us, .peer = peer};
     struct carry_peer *p = carry_peer(c, peer, false);
 
-    if (p && type == RAFT_APPEND && p->wire > 0) {
-        p->wire--;
+    if (p && type == RAFT_APPEND) {
+        p->wire -= p->wire > 0;
+        outbox_clear(p); /* what follows the lost one in its stream would only wait for it there */
     }
     if (c->install == INSTALL_SWITCHING) {
         return;
@@ -245,9 +240,7 @@ void carry_peer_failed(struct carry *c, raft_id peer, enum raft_message_type typ
     }
 }
 
-/* ---- in
- * -------------------------------------------------------------------------------------------------------------
- */
+/* ---- in ---- */
 
 /* Tells the core what it must know of the entries: their terms, and the configurations among them.
  * What does not fit is cut off: the core then acknowledges a shorter append. */
@@ -295,19 +288,50 @@ static void deliver(struct carry *c, struct peer_message *m, uint64_t context, u
     peer_message_release(m);
 }
 
+/* When a message was sent, on our clock, or later by its shortest way at most; 0: not known yet.
+ * What comes first in a term may have lain about, and there is nothing to compare it with. */
+static uint64_t sent_by_our_clock_us(struct carry *c, const struct raft_message *m, uint64_t now_us)
+{
+    struct carry_delay *d = &c->delay;
+    int64_t delay_us = (int64_t)(now_us - m->sent_us);
+
+    if (m->term != d->term) {
+        *d = (struct carry_delay){.term = m->term,
+                                  .since_us = now_us,
+                                  .window_us = now_us,
+                                  .least_us = {delay_us, delay_us}};
+    } else if (now_us - d->window_us > CARRY_DELAY_WINDOW_US) {
+        d->window_us = now_us;
+        d->least_us[1] = d->least_us[0];
+        d->least_us[0] = delay_us;
+    } else if (delay_us < d->least_us[0]) {
+        d->least_us[0] = delay_us;
+    }
+    if (now_us - d->since_us < c->options.raft.heartbeat_interval_us) {
+        return 0;
+    }
+    return m->sent_us +
+           (uint64_t)(d->least_us[0] < d->least_us[1] ? d->least_us[0] : d->least_us[1]);
+}
+
 static void note_fresh(struct carry *c, const struct raft_message *m, uint64_t now_us)
 {
     raft_index commit = m->type == RAFT_APPEND ? m->commit : m->leader_commit;
+    uint64_t sent_us;
 
     if (m->term < raft_term_current(c->raft)) {
         return;
     }
+    sent_us = sent_by_our_clock_us(c, m, now_us);
+    if (sent_us <= c->fresh_us) {
+        return;
+    }
     if (c->applied >= commit) {
-        c->fresh_us = now_us;
+        c->fresh_us = sent_us;
         c->fresh_next_us = 0;
     } else if (c->fresh_next_us == 0) {
         c->fresh_commit = commit;
-        c->fresh_next_us = now_us;
+        c->fresh_next_us = sent_us;
     }
 }
 
@@ -337,6 +361,20 @@ static void release_held(struct carry *c, struct carry_peer *p, bool all, uint64
     }
 }
 
+static void deliver_held(struct carry *c, struct carry_peer *p, uint64_t now_us)
+{
+    p->delivering = true;
+    release_held(c, p, true, now_us);
+    p->delivering = false;
+}
+
+void carry_held_deliver(struct carry *c, uint64_t now_us)
+{
+    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+        deliver_held(c, &c->peers[i], now_us);
+    }
+}
+
 static void hold(struct carry *c, struct carry_peer *p, const struct peer_message *m,
                  uint64_t context, uint64_t now_us)
 {
@@ -362,14 +400,14 @@ static void append_in(struct carry *c, struct peer_message *m, uint64_t context,
         return;
     }
     if (term > p->in_term || (term == p->in_term && m->stream > p->in_stream)) {
-        release_held(c, p, true, now_us);
+        deliver_held(c, p, now_us);
         p->in_term = term;
         p->in_stream = m->stream;
         p->in_next = 1;
     }
     if (term == p->in_term && m->stream == p->in_stream && m->seq > p->in_next) {
         if (p->held_count == CARRY_HELD) {
-            release_held(c, p, true, now_us);
+            deliver_held(c, p, now_us);
         } else {
             hold(c, p, m, context, now_us);
             return;
@@ -378,8 +416,10 @@ static void append_in(struct carry *c, struct peer_message *m, uint64_t context,
     if (term == p->in_term && m->stream == p->in_stream && m->seq >= p->in_next) {
         p->in_next = m->seq + 1;
     }
+    p->delivering = true;
     deliver(c, m, context, now_us);
     release_held(c, p, false, now_us);
+    p->delivering = false;
 }
 
 int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context, uint64_t now_us,
@@ -388,7 +428,8 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
     enum raft_message_type type = m->message.type;
     bool from_leader = type == RAFT_APPEND || type == RAFT_HEARTBEAT || type == RAFT_TIMEOUT_NOW;
 
-    if (!raft_message_is_request(type)) {
+    if (!raft_message_is_request(type) || m->message.to != raft_self(c->raft) ||
+        m->message.from == raft_self(c->raft)) { /* these the core does not answer */
         return ERR_BAD_REQUEST;
     }
     if (c->install == INSTALL_SWITCHING ||
@@ -413,9 +454,7 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
     return 0;
 }
 
-/* ---- time
- * ------------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---- */
 
 /* An append whose predecessors do not come within a heartbeat goes to the core as it is; it will
  * say what is missing. */
@@ -445,7 +484,7 @@ void carry_peers_tick(struct carry *c, uint64_t now_us)
         for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
             if (p->held[k].used &&
                 now_us >= p->held[k].since_us + c->options.raft.heartbeat_interval_us) {
-                release_held(c, p, true, now_us);
+                deliver_held(c, p, now_us);
             }
         }
     }

@@ -1,14 +1,15 @@
 /*
  * Clients' requests, and what each is told.
  *
- *   write:  BATCHED --propose--> APPLYING --applied, same term--> its result
- *              |                    |------applied, other term--> not applied: another entry is
- * committed there |                    |------deadline, snapshot---> unknown
- *              `--refused by the core--> not applied
+ *   write:  BATCHED --proposed--> APPLYING --applied, same term--> its result
+ *              |                     |------applied, another term--> not applied: another entry
+ *              |                     |                               is committed there
+ *              |                     '------deadline, snapshot, end of the node--> unknown
+ *              '--refused by the core--> not applied
  *
- *   read:   BATCHED --ReadIndex--> INDEXING --index known--> APPLYING --handed out--> READING -->
- * its result
- *                 <----------- leadership or lease lost: asked again ---------------------'
+ *   read:   BATCHED --asked--> INDEXING --index known--> APPLYING --handed out--> READING--> result
+ *              ^                  |                                                  |
+ *              '------------------+----leadership or lease lost: asked again---------'
  *
  * A write that was proposed is never called failed but for one reason: another entry is committed
  * at its index. Loss of leadership says nothing: its entry may still be committed by the next
@@ -54,9 +55,7 @@ void carry_requests_init(struct carry *c)
     RB_INIT(&c->deadlines);
 }
 
-/* ---- answers
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- answers ---- */
 
 static void deadline_set(struct carry *c, struct carry_request *r)
 {
@@ -100,9 +99,7 @@ static void answer_error(struct carry *c, struct carry_request *r, int code, enu
     give_back(c, r, &a);
 }
 
-/* ---- writes
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 static enum carry_route refuse(struct carry *c, struct carry_answer *a, int code,
                                const char *message)
@@ -177,17 +174,21 @@ void carry_write_request(struct carry *c, struct carry_request *r, struct comman
     c->write_batch_count++;
 }
 
+/* Writes that were not proposed. */
 static void refuse_batch(struct carry *c, struct carry_list *batch, int code)
 {
     struct carry_request *r;
-    const char *why = code == ERR_OVERLOADED ? "too many entries wait to be committed"
-                      : code == ERR_AGAIN    ? "leadership is being handed over"
-                                             : "this node does not lead any more";
+    const char *why = "this node does not lead any more";
 
+    switch (code) {
+    case ERR_OVERLOADED: why = "too many entries wait to be committed"; break;
+    case ERR_SHUTTING_DOWN: why = "this node shuts down"; break;
+    case ERR_AGAIN: why = "leadership is being handed over"; /* fall through */
+    default: code = ERR_NO_LEADER;
+    }
     while ((r = TAILQ_FIRST(batch)) != NULL) {
         TAILQ_REMOVE(batch, r, link);
-        answer_error(c, r, code == ERR_OVERLOADED ? ERR_OVERLOADED : ERR_NO_LEADER,
-                     OUTCOME_NOT_APPLIED, why);
+        answer_error(c, r, code, OUTCOME_NOT_APPLIED, why);
     }
 }
 
@@ -264,7 +265,7 @@ void carry_sessions_expired(struct carry *c, char (*ids)[COMMAND_CLIENT_BYTES + 
     struct entry *e;
 
     if (count == 0 || !raft_leader_ready(c->raft) || raft_transfer_target(c->raft) != 0 ||
-        c->install != INSTALL_NONE) {
+        c->install != INSTALL_NONE || c->expiring > c->applied) {
         return;
     }
     command.cluster_time_ms = carry_cluster_time_ms(c, now_us);
@@ -273,7 +274,9 @@ void carry_sessions_expired(struct carry *c, char (*ids)[COMMAND_CLIENT_BYTES + 
         command.expire[i] = slice_str(ids[i]);
     }
     e = command_entry(&command);
-    carry_step(c, &event, &e, 1); /* refused: the next round tries again */
+    if (carry_step(c, &event, &e, 1) == 0) { /* refused: the next round tries again */
+        c->expiring = e->index;
+    }
     entry_unref(e);
 }
 
@@ -297,13 +300,12 @@ bool carry_forward_outcome(bool sent, int code, int status, struct carry_answer 
     return false;
 }
 
-/* ---- reads
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- reads ---- */
 
+/* While the state machine changes its files nothing may be asked of it. */
 static void dispatch_read(struct carry *c, struct carry_request *r)
 {
-    if (r->index > c->handed) {
+    if (r->index > c->handed || c->install == INSTALL_SWITCHING) {
         r->state = CARRY_APPLYING;
         RB_INSERT(carry_index_tree, &c->reads, r);
         deadline_set(c, r);
@@ -318,17 +320,22 @@ void carry_reads_ready(struct carry *c)
 {
     struct carry_request *r;
 
+    if (c->install == INSTALL_SWITCHING) {
+        return;
+    }
     while ((r = RB_MIN(carry_index_tree, &c->reads)) != NULL && r->index <= c->handed) {
         RB_REMOVE(carry_index_tree, &c->reads, r);
         dispatch_read(c, r);
     }
 }
 
-/* How long ago this node was known to be up to date: a leader by its lease, a follower by what its
- * leader had committed when it last spoke, once that is applied here. */
+/* How long ago this node was known to be up to date: a follower by what its leader had committed
+ * when it last spoke, once that is applied here. What a leader answers it has applied itself, so by
+ * its lease it is up to date once it has applied what others had answered before it led. */
 static bool fresh_enough(const struct carry *c, uint64_t max_stale_us, uint64_t now_us)
 {
-    if (raft_leader_ready(c->raft) && raft_lease_until_us(c->raft) > now_us) {
+    if (raft_leader_ready(c->raft) && raft_lease_until_us(c->raft) > now_us &&
+        c->handed >= c->led_from) {
         return true;
     }
     return c->fresh_us > 0 && now_us - c->fresh_us <= max_stale_us;
@@ -337,6 +344,7 @@ static bool fresh_enough(const struct carry *c, uint64_t max_stale_us, uint64_t 
 static void batch_read(struct carry *c, struct carry_request *r, bool lease)
 {
     r->state = CARRY_BATCHED;
+    r->by_lease = lease;
     r->lease_until_us = 0;
     TAILQ_INSERT_TAIL(&c->read_batch[lease], r, link);
 }
@@ -351,6 +359,8 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
     c->pending_reads++;
     if (c->pending_reads > c->options.pending_reads_max) {
         answer_error(c, r, ERR_OVERLOADED, OUTCOME_NONE, "too many reads are pending");
+    } else if (c->removed) {
+        answer_error(c, r, ERR_REMOVED, OUTCOME_NONE, "this node was removed from the cluster");
     } else if (r->mode == CARRY_STALE) {
         if (r->max_stale_us > 0 && !fresh_enough(c, r->max_stale_us, now_us)) {
             answer_error(c, r, ERR_TOO_STALE, OUTCOME_NONE,
@@ -359,8 +369,6 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
         }
         c->figures.reads_stale++;
         dispatch_read(c, r);
-    } else if (c->removed) {
-        answer_error(c, r, ERR_REMOVED, OUTCOME_NONE, "this node was removed from the cluster");
     } else {
         batch_read(c, r, r->mode == CARRY_LEASE);
     }
@@ -382,11 +390,16 @@ static struct carry_read_batch *find_batch(struct carry *c, uint64_t id)
 static void fail_reads(struct carry *c, struct carry_list *reads, int code)
 {
     struct carry_request *r;
+    const char *why = "no leader is known";
 
+    switch (code) {
+    case ERR_OVERLOADED: why = "too many reads are pending"; break;
+    case ERR_SHUTTING_DOWN: why = "this node shuts down"; break;
+    default: code = ERR_NO_LEADER;
+    }
     while ((r = TAILQ_FIRST(reads)) != NULL) {
         TAILQ_REMOVE(reads, r, link);
-        answer_error(c, r, code == ERR_OVERLOADED ? ERR_OVERLOADED : ERR_NO_LEADER, OUTCOME_NONE,
-                     code == ERR_OVERLOADED ? "too many reads are pending" : "no leader is known");
+        answer_error(c, r, code, OUTCOME_NONE, why);
     }
 }
 
@@ -440,6 +453,7 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
         if (result->status == 0) {
             r->index = result->index > r->min_index ? result->index : r->min_index;
             r->lease_until_us = result->lease_until_us;
+            r->term = raft_term_current(c->raft);
             if (result->lease_until_us > 0) {
                 c->figures.reads_by_lease++;
             } else {
@@ -456,10 +470,18 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
     mem_free(b);
 }
 
+/* A lease ends by the clock, and at once when leadership is handed over: that election waits for
+ * nobody's promise. One of a later term says nothing of the time between (§6.4.1). */
+static bool lease_held(const struct carry *c, const struct carry_request *r, uint64_t now_us)
+{
+    return now_us < r->lease_until_us && r->term == raft_term_current(c->raft) &&
+           raft_lease_until_us(c->raft) != 0;
+}
+
 bool carry_read_done(struct carry *c, struct carry_request *r, uint64_t now_us)
 {
     ASSERT(r->state == CARRY_READING);
-    if (r->lease_until_us > 0 && now_us >= r->lease_until_us) {
+    if (r->lease_until_us > 0 && !lease_held(c, r, now_us)) {
         batch_read(c, r, false);
         return false;
     }
@@ -468,13 +490,29 @@ bool carry_read_done(struct carry *c, struct carry_request *r, uint64_t now_us)
     return true;
 }
 
-/* ---- turns and deadlines
- * ------------------------------------------------------------------------------------------- */
+/* ---- turns and deadlines ---- */
+
+/* The core stands still: reads wait, for their deadline too. Only a follower installs snapshots, so
+ * writes are those that were taken when it led. */
+static void turn_while_switching(struct carry *c)
+{
+    struct carry_request *r;
+
+    refuse_batch(c, &c->write_batch, ERR_NO_LEADER);
+    c->write_batch_count = 0;
+    for (int lease = 0; lease < 2; lease++) {
+        TAILQ_FOREACH(r, &c->read_batch[lease], link)
+        {
+            deadline_set(c, r);
+        }
+    }
+}
 
 void carry_requests_turn(struct carry *c, uint64_t now_us)
 {
     if (c->install == INSTALL_SWITCHING) {
-        return; /* what came in waits: the core stands still */
+        turn_while_switching(c);
+        return;
     }
     while (c->write_batch_count > 0) {
         propose_batch(c, now_us);
@@ -490,7 +528,12 @@ uint64_t carry_requests_wake_us(const struct carry *c)
 {
     struct carry_deadline_tree *tree = (struct carry_deadline_tree *)(uintptr_t)&c->deadlines;
     const struct carry_request *r = RB_MIN(carry_deadline_tree, tree);
+    bool batched = !TAILQ_EMPTY(&c->write_batch) || !TAILQ_EMPTY(&c->read_batch[0]) ||
+                   !TAILQ_EMPTY(&c->read_batch[1]);
 
+    if (batched && c->install != INSTALL_SWITCHING) {
+        return 0; /* asked again by the last turn: there must be another */
+    }
     return r ? r->deadline_us : UINT64_MAX;
 }
 
@@ -498,6 +541,9 @@ static void take_out(struct carry *c, struct carry_request *r)
 {
     if (r->state == CARRY_APPLYING) {
         RB_REMOVE(carry_index_tree, r->write ? &c->writes : &c->reads, r);
+    } else if (r->state == CARRY_BATCHED) {
+        ASSERT(!r->write);
+        TAILQ_REMOVE(&c->read_batch[r->by_lease], r, link);
     } else {
         ASSERT(r->state == CARRY_INDEXING);
         TAILQ_REMOVE(&r->batch->reads, r, link);
@@ -527,12 +573,12 @@ void carry_requests_free(struct carry *c)
     struct carry_request *r;
     struct carry_read_batch *b;
 
-    refuse_batch(c, &c->write_batch, ERR_NO_LEADER);
-    fail_reads(c, &c->read_batch[0], ERR_NO_LEADER);
-    fail_reads(c, &c->read_batch[1], ERR_NO_LEADER);
+    refuse_batch(c, &c->write_batch, ERR_SHUTTING_DOWN);
+    fail_reads(c, &c->read_batch[0], ERR_SHUTTING_DOWN);
+    fail_reads(c, &c->read_batch[1], ERR_SHUTTING_DOWN);
     while ((b = TAILQ_FIRST(&c->read_batches)) != NULL) {
         TAILQ_REMOVE(&c->read_batches, b, link);
-        fail_reads(c, &b->reads, ERR_NO_LEADER);
+        fail_reads(c, &b->reads, ERR_SHUTTING_DOWN);
         mem_free(b);
     }
     while ((r = RB_MIN(carry_index_tree, &c->writes)) != NULL) {

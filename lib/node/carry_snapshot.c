@@ -1,8 +1,8 @@
 /*
  * Cutting the log, sending snapshots, installing one.
  *
- * Installing:  NONE --received--> DRAINING --nothing on its way any more--> SWITCHING
- * --carry_installed--> NONE
+ *     NONE --received--> DRAINING --nothing on its way any more--> SWITCHING --installed--> NONE
+ *                           '--overtaken by the log, or leader--> NONE
  *
  * While draining, nothing new is handed to the state machine and no append is taken in; while
  * switching, the core stands still: no message, no tick, no proposal. So nothing that was decided
@@ -16,9 +16,7 @@
 
 enum { CARRY_COMPACT_STEP = 64 }; /* cut when it gains at least so many entries */
 
-/* ---- cutting
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- cutting ---- */
 
 raft_index carry_sending_floor(const struct carry *c)
 {
@@ -66,9 +64,7 @@ void carry_checkpointed(struct carry *c, raft_index index, uint64_t now_us)
     carry_step(c, &event, NULL, 0);
 }
 
-/* ---- sending
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 void carry_snapshot_sending(struct carry *c, raft_id peer, raft_index index)
 {
@@ -98,8 +94,7 @@ void carry_snapshot_sent(struct carry *c, raft_id peer, bool ok, raft_index inde
     }
 }
 
-/* ---- receiving and installing
- * ----------------------------------------------------------------------------------------- */
+/* ---- receiving and installing ---- */
 
 int carry_snapshot_wanted(struct carry *c, raft_id from, raft_term term, raft_index index)
 {
@@ -120,25 +115,32 @@ int carry_snapshot_received(struct carry *c, uint64_t generation, const struct s
     if (c->install != INSTALL_NONE) {
         return ERR_AGAIN;
     }
-    if (cut->index <= raft_commit_index(c->raft)) {
+    if (cut->term == 0 || cut->membership.configuration.index > cut->index ||
+        !raft_configuration_valid(&cut->membership.configuration)) {
+        return ERR_CORRUPT;
+    }
+    carry_held_deliver(c, now_us); /* no append is taken in from now on */
+    if (raft_state(c->raft) == RAFT_LEADER || cut->index <= raft_commit_index(c->raft)) {
         return ERR_NOT_FOUND;
     }
     c->install = INSTALL_DRAINING;
     c->install_generation = generation;
     c->install_cut = *cut;
-    carry_install_continue(c, now_us);
+    carry_install_continue(c);
     return 0;
 }
 
-void carry_install_continue(struct carry *c, uint64_t now_us)
+/* The caller hands out what may have waited behind it. */
+void carry_install_continue(struct carry *c)
 {
-    if (c->install != INSTALL_DRAINING || c->persist_done < c->persist_issued ||
-        c->applied < c->handed) {
+    if (c->install != INSTALL_DRAINING) {
         return;
     }
     if (raft_state(c->raft) == RAFT_LEADER || c->install_cut.index <= raft_commit_index(c->raft)) {
         c->install = INSTALL_NONE; /* overtaken by events; the next start deletes the file */
-        carry_hand_out(c, now_us);
+        return;
+    }
+    if (c->persist_done < c->persist_issued || c->applied < c->handed) {
         return;
     }
     c->install = INSTALL_SWITCHING;
