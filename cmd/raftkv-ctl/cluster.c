@@ -30,6 +30,7 @@ static struct slice body_of(const struct ctl *c)
 int read_status(struct ctl *c, const char *path, struct api_status *s)
 {
     struct err err;
+    memset(s, 0, sizeof(*s));
     int code = client_read(c->client, path, &c->reply, &err);
     if (code == 0) {
         code = api_status_decode(body_of(c), s, &err);
