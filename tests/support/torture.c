@@ -346,7 +346,12 @@ static void carry_out(struct torture *t, struct torture_node *n, const struct ra
     note_reads(t, n, u);
     if (u->transfer_status == 1)
         t->transfers++;
+    if (n->wake_us == u->wake_us)
+        return;
     n->wake_us = u->wake_us;
+    n->tick_at_us = UINT64_MAX;
+    if (u->wake_us != UINT64_MAX)
+        n->tick_at_us = when(t, n, u->wake_us) + n->tick_lag_us;
 }
 
 int torture_step(struct torture *t, struct torture_node *n, struct raft_event event,
@@ -491,9 +496,9 @@ void torture_snapshot_result(struct torture *t, raft_id from, raft_id to, uint64
 
 /* --- running */
 
-static uint64_t node_due(const struct torture *t, const struct torture_node *n)
+static uint64_t node_due(const struct torture_node *n)
 {
-    uint64_t due = n->wake_us == UINT64_MAX ? UINT64_MAX : when(t, n, n->wake_us);
+    uint64_t due = n->tick_at_us;
     if (n->disk_due_us != 0 && n->disk_due_us < due)
         due = n->disk_due_us;
     if (n->disk_due_us != 0 && !n->stall_told && n->batch_began_us + TORTURE_ELECTION_US < due)
@@ -507,8 +512,11 @@ static void node_run(struct torture *t, struct torture_node *n)
         torture_disk_run(t, n);
     torture_disk_watch(t, n);
     uint64_t clock = torture_clock(t, n);
-    if (n->wake_us > clock)
+    if (n->tick_at_us > t->now_us)
         return;
+    bool is_late = !t->calm && torture_chance(t, t->plan.tick_late);
+    n->tick_lag_us = is_late ? torture_below(t, t->plan.tick_late_max_us) : 0;
+    n->wake_us = 0;
     torture_step(t, n, (struct raft_event){.type = RAFT_TICK}, NULL);
     if (n->wake_us <= clock)
         torture_fail(t, "node %" PRIu64 " wants to be woken again at once", n->id);
@@ -522,7 +530,7 @@ void torture_run(struct torture *t, uint64_t us)
         struct torture_node *first = NULL;
         for (raft_id id = 1; id < TORTURE_NODES; id++) {
             struct torture_node *n = &t->nodes[id];
-            uint64_t due = n->core ? node_due(t, n) : UINT64_MAX;
+            uint64_t due = n->core ? node_due(n) : UINT64_MAX;
             if (due < next) {
                 next = due;
                 first = n;
@@ -619,6 +627,12 @@ void torture_pause(struct torture *t, raft_id id, uint64_t us)
         t->nodes[id].paused_until_us = t->now_us + us;
 }
 
+void torture_crash_all(struct torture *t)
+{
+    for (raft_id id = 1; id < TORTURE_NODES; id++)
+        torture_crash(t, id);
+}
+
 void torture_heal(struct torture *t)
 {
     t->calm = true;
@@ -629,6 +643,9 @@ void torture_heal(struct torture *t)
             continue;
         n->paused_until_us = 0;
         n->disk_hangs_until_us = 0;
+        n->tick_lag_us = 0;
+        if (n->tick_at_us > t->now_us + TORTURE_ELECTION_US && n->core)
+            n->tick_at_us = t->now_us;
         if (n->disk_due_us > t->now_us + 2000)
             n->disk_due_us = t->now_us + 2000;
         if (!n->core)

@@ -59,7 +59,9 @@ struct torture_node {
     struct raft_options options;
     int64_t clock_offset_us, clock_ppm;
     uint64_t paused_until_us;
-    uint64_t wake_us; /* by its own clock */
+    uint64_t wake_us;     /* by its own clock */
+    uint64_t tick_lag_us; /* its timer is late by so much … */
+    uint64_t tick_at_us;  /* … and goes off then */
 
     struct torture_entry *log; /* in memory */
     raft_index last;
@@ -93,6 +95,8 @@ struct torture_event; /* of the queue */
 struct torture_plan {
     uint32_t voters;
     uint32_t loss, duplicate, reorder, split, unreachable;
+    uint32_t tick_late; /* a timer goes off late, by up to tick_late_max_us */
+    uint64_t tick_late_max_us;
     uint64_t delay_max_us, slow_delay_max_us; /* one message in 50 may take the latter */
     uint64_t disk_max_us;
     uint32_t compact_after; /* entries; 0: never */
@@ -138,6 +142,7 @@ int torture_change(struct torture *t, raft_id id, struct raft_change change);
 int torture_transfer(struct torture *t, raft_id id, raft_id to);
 void torture_fence(struct torture *t, raft_id id, bool fenced);
 void torture_crash(struct torture *t, raft_id id);
+void torture_crash_all(struct torture *t);
 void torture_start(struct torture *t, raft_id id); /* also of an id that never was */
 void torture_pause(struct torture *t, raft_id id, uint64_t us);
 void torture_hang_disk(struct torture *t, raft_id id, uint64_t us);

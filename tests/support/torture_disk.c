@@ -127,6 +127,7 @@ void torture_start(struct torture *t, raft_id id)
         .fresh = fresh,
     };
     load(n, &start, runs, configurations);
+    n->wake_us = n->tick_lag_us = 0;
     n->core = mem_alloc(raft_size());
     n->before = mem_alloc(raft_size());
     memcpy(n->log, n->disk_log, TORTURE_LOG * sizeof(*n->log));

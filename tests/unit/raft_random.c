@@ -17,7 +17,7 @@
 enum {
     FIXED_FROM = 1,
     FIXED_TO = 40,
-    FAULTS_US = 5000000,
+    FAULTS_US = 8000000,
     PERIOD_US = 10000,
     MEMBERS_MAX = 8,
     VOTERS_MAX = 5,
@@ -25,8 +25,10 @@ enum {
 
 /* What a seed lets happen, in chances of 1000 a period. */
 struct faults {
-    uint32_t propose, read, crash, start, cut, mend, pause, hang, fence, change, transfer;
+    uint32_t propose, read, crash, crash_all, start, cut, mend, pause, hang, fence, change,
+        transfer;
     uint32_t batch;
+    uint32_t at_leader; /* how much of it befalls who leads */
     bool one_way;
 };
 
@@ -46,13 +48,15 @@ static struct torture_plan draw_plan(struct torture *t)
         .reorder = (uint32_t)PICK(t, 0, 0, 50, 1000),
         .split = (uint32_t)PICK(t, 0, 300),
         .unreachable = (uint32_t)PICK(t, 0, 500, 1000),
-        .delay_max_us = PICK(t, 200, 2000, 15000),
+        .tick_late = (uint32_t)PICK(t, 0, 5, 50),
+        .tick_late_max_us = PICK(t, 50000, 500000),
+        .delay_max_us = PICK(t, 200, 2000, 15000, 60000),
         .slow_delay_max_us = PICK(t, 1000, 50000, 400000),
-        .disk_max_us = PICK(t, 100, 3000, 30000),
+        .disk_max_us = PICK(t, 100, 3000, 20000, 60000),
         .compact_after = (uint32_t)PICK(t, 0, 4, 15, 60),
         .inflight_max = (uint32_t)PICK(t, 1, 2, 4, 8),
         .append_entries_max = (uint32_t)PICK(t, 1, 2, 5, 50),
-        .uncommitted_max = (uint32_t)PICK(t, 0, 0, 40),
+        .uncommitted_max = (uint32_t)PICK(t, 0, 40, 150),
         .clock_drift_ppm = (uint32_t)PICK(t, 0, 1000, 100000),
     };
 }
@@ -60,18 +64,20 @@ static struct torture_plan draw_plan(struct torture *t)
 static struct faults draw_faults(struct torture *t)
 {
     return (struct faults){
-        .propose = (uint32_t)PICK(t, 100, 500, 900),
+        .propose = (uint32_t)PICK(t, 50, 200, 500, 900),
         .read = (uint32_t)PICK(t, 100, 800),
-        .crash = (uint32_t)PICK(t, 0, 5, 30),
-        .start = (uint32_t)PICK(t, 30, 200),
+        .crash = (uint32_t)PICK(t, 0, 5, 20),
+        .crash_all = (uint32_t)PICK(t, 0, 0, 0, 10),
+        .start = (uint32_t)PICK(t, 100, 300, 1000),
         .cut = (uint32_t)PICK(t, 0, 10, 50),
-        .mend = (uint32_t)PICK(t, 30, 100),
+        .mend = (uint32_t)PICK(t, 30, 100, 200),
         .pause = (uint32_t)PICK(t, 0, 5, 20),
         .hang = (uint32_t)PICK(t, 0, 3, 10),
         .fence = (uint32_t)PICK(t, 0, 0, 5),
-        .change = (uint32_t)PICK(t, 0, 20, 100),
-        .transfer = (uint32_t)PICK(t, 0, 10, 50),
+        .change = (uint32_t)PICK(t, 0, 20, 100, 300),
+        .transfer = (uint32_t)PICK(t, 0, 10, 50, 200),
         .batch = (uint32_t)PICK(t, 1, 5, 20),
+        .at_leader = (uint32_t)PICK(t, 0, 300, 800),
         .one_way = torture_chance(t, 400),
     };
 }
@@ -88,9 +94,15 @@ static raft_id any_node(struct torture *t)
     return ids[torture_below(t, count)];
 }
 
+static raft_id victim_of(struct torture *t, const struct faults *f)
+{
+    raft_id leader = torture_leader(t);
+    return leader && torture_chance(t, f->at_leader) ? leader : any_node(t);
+}
+
 static void cut_links(struct torture *t, const struct faults *f)
 {
-    raft_id victim = any_node(t);
+    raft_id victim = victim_of(t, f);
     bool all = torture_chance(t, 500);
     raft_id peer = any_node(t);
     for (raft_id id = 1; id < TORTURE_NODES; id++) {
@@ -157,19 +169,29 @@ static void change_membership(struct torture *t, raft_id leader)
     torture_change(t, leader, change);
 }
 
-static void one_period(struct torture *t, const struct faults *f)
+/* Clients find whoever takes itself for the leader, deposed ones too. */
+static void use_leaders(struct torture *t, const struct faults *f)
 {
-    raft_id leader = torture_leader(t);
-    if (torture_chance(t, f->propose))
-        torture_propose(t, leader && torture_chance(t, 900) ? leader : any_node(t),
-                        1 + (uint32_t)torture_below(t, f->batch));
+    for (raft_id id = 1; id < TORTURE_NODES; id++) {
+        const struct raft *r = t->nodes[id].core;
+        if (!r || (raft_state(r) != RAFT_LEADER && !torture_chance(t, 50)))
+            continue;
+        if (torture_chance(t, f->propose))
+            torture_propose(t, id, 1 + (uint32_t)torture_below(t, f->batch));
+        if (torture_chance(t, f->read))
+            torture_read(t, id, torture_chance(t, 500));
+    }
     if (torture_chance(t, f->read))
         for (uint64_t i = torture_below(t, 4); i > 0; i--)
-            torture_read(t, any_node(t), torture_chance(t, 400));
-    if (leader && torture_chance(t, f->read / 2))
-        torture_read(t, leader, true);
+            torture_read(t, any_node(t), torture_chance(t, 200));
+}
+
+static void break_things(struct torture *t, const struct faults *f)
+{
     if (torture_chance(t, f->crash))
-        torture_crash(t, any_node(t));
+        torture_crash(t, victim_of(t, f));
+    if (torture_chance(t, f->crash_all))
+        torture_crash_all(t);
     if (torture_chance(t, f->start))
         torture_start(t, any_node(t));
     if (torture_chance(t, f->cut))
@@ -177,12 +199,18 @@ static void one_period(struct torture *t, const struct faults *f)
     if (torture_chance(t, f->mend))
         mend_links(t);
     if (torture_chance(t, f->pause))
-        torture_pause(t, any_node(t), torture_below(t, 4 * TORTURE_ELECTION_US));
+        torture_pause(t, victim_of(t, f), torture_below(t, 4 * TORTURE_ELECTION_US));
     if (torture_chance(t, f->hang))
-        torture_hang_disk(t, any_node(t), torture_below(t, 4 * TORTURE_ELECTION_US));
+        torture_hang_disk(t, victim_of(t, f), torture_below(t, 4 * TORTURE_ELECTION_US));
     if (torture_chance(t, f->fence))
         torture_fence(t, any_node(t), torture_chance(t, 500));
-    leader = torture_leader(t);
+}
+
+static void one_period(struct torture *t, const struct faults *f)
+{
+    use_leaders(t, f);
+    break_things(t, f);
+    raft_id leader = torture_leader(t);
     if (leader && torture_chance(t, f->change))
         change_membership(t, leader);
     leader = torture_leader(t);
