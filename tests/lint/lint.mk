@@ -21,8 +21,7 @@ lint-format:
 lint-shell:
 	@shellcheck -x $(shell_files)
 lint-scenarios:
-	+@if [ -e tests/scenarios.sh ]; then \
-		$(submake) VARIANT=san units && BUILD=$(BUILD) tests/scenarios.sh; fi
+	+@$(submake) VARIANT=san units && BUILD=$(BUILD)/san tests/lint/scenarios.sh
 lint-man: $(binaries)
 	@tests/lint/man.sh $^
 

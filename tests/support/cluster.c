@@ -32,8 +32,7 @@ struct cluster_entry cluster_made_up(raft_index index, raft_term term)
     return (struct cluster_entry){.term = term, .payload = index * 1000003 + term};
 }
 
-/* --- configurations
- * ------------------------------------------------------------------------------------------- */
+/* ---- configurations ---- */
 
 void configuration_add(struct raft_configuration *configuration, raft_id id, uint32_t flags)
 {
@@ -49,8 +48,7 @@ struct raft_configuration cluster_configuration(raft_index index, uint32_t voter
     return configuration;
 }
 
-/* --- start and restart
- * ---------------------------------------------------------------------------------------- */
+/* ---- start and restart ---- */
 
 static void node_start(struct cluster *c, struct cluster_node *n)
 {
@@ -113,6 +111,8 @@ static void node_plan(struct cluster *c, struct cluster_node *n, const struct cl
         return;
     n->disk = mem_zalloc(sizeof(*n->disk));
     n->reads = mem_calloc(CLUSTER_READS, sizeof(n->reads[0]));
+    n->writes = mem_calloc(CLUSTER_WRITES, sizeof(n->writes[0]));
+    n->waiting = mem_calloc(CLUSTER_WAITING, sizeof(n->waiting[0]));
     n->disk->log = mem_calloc(c->log_max + 1, sizeof(n->log[0]));
     n->log = mem_calloc(c->log_max + 1, sizeof(n->log[0]));
     if (n->id > plan->voters + plan->learners)
@@ -203,6 +203,8 @@ void cluster_free(struct cluster *c)
         mem_free(c->nodes[id].disk);
         mem_free(c->nodes[id].log);
         mem_free(c->nodes[id].reads);
+        mem_free(c->nodes[id].writes);
+        mem_free(c->nodes[id].waiting);
     }
     while (c->chunks) {
         struct cluster_chunk *next = c->chunks->next;
@@ -256,8 +258,7 @@ void cluster_disk_write(struct cluster *c, raft_id id, raft_term term, raft_id v
         c->applied[i] = n->disk->log[i];
 }
 
-/* --- what must hold after a step
- * ------------------------------------------------------------------------------- */
+/* ---- what must hold after a step ---- */
 
 static void check_leader(struct cluster *c, const struct cluster_node *n)
 {
@@ -306,8 +307,7 @@ static void apply(struct cluster *c, struct cluster_node *n)
     }
 }
 
-/* --- carrying out an update
- * ------------------------------------------------------------------------------------ */
+/* ---- carrying out an update ---- */
 
 static const struct raft_made_entry *find_made(const struct raft_update *u, raft_index index)
 {
@@ -419,14 +419,12 @@ int cluster_step(struct cluster *c, raft_id id, struct raft_event event)
     return cluster_step_with(c, id, event, NULL);
 }
 
-/* --- disk
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- disk ---- */
 
 void cluster_write_add(struct cluster *c, struct cluster_node *n, struct cluster_write write)
 {
     (void)c;
-    must(n->write_count < sizeof(n->writes) / sizeof(n->writes[0]));
+    must(n->write_count < CLUSTER_WRITES);
     n->writes[n->write_count++] = write;
 }
 

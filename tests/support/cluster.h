@@ -16,7 +16,8 @@
 #include "tests/support/cases.h"
 
 enum {
-    CLUSTER_NODES = 20,     /* ids 1 … 19 */
+    CLUSTER_NODES = 20, /* ids 1 … 19 */
+    CLUSTER_WRITES = RAFT_WRITES_MAX + 8,
     CLUSTER_WAITING = 1024, /* requests that one node has not answered */
     CLUSTER_TERMS = 10000,
     CLUSTER_READS = 2 * RAFT_READS_MAX,
@@ -82,11 +83,11 @@ struct cluster_node {
     raft_index last; /* log in memory */
     struct cluster_entry *log;
     struct cluster_disk *disk;
-    struct cluster_write writes[RAFT_WRITES_MAX + 8];
+    struct cluster_write *writes; /* up to CLUSTER_WRITES */
     uint32_t write_count;
     raft_index applied;
 
-    struct cluster_waiting waiting[CLUSTER_WAITING];
+    struct cluster_waiting *waiting; /* up to CLUSTER_WAITING */
     uint32_t waiting_count;
 
     /* Of the last update, and gathered over all of them. */
@@ -143,7 +144,7 @@ struct cluster *cluster_new(struct cluster_plan plan);
 void cluster_free(
     struct cluster *c); /* checks once more that committed entries are everywhere the same */
 
-/* --- looking */
+/* ---- looking ---- */
 struct raft *cluster_core(struct cluster *c, raft_id id);
 raft_id cluster_leader(
     const struct cluster *c); /* of the highest term, among those that run; 0: none */
@@ -159,13 +160,13 @@ struct raft_configuration cluster_configuration(raft_index index, uint32_t voter
                                                 uint32_t learners);
 void configuration_add(struct raft_configuration *configuration, raft_id id, uint32_t flags);
 
-/* --- time */
+/* ---- time ---- */
 void cluster_sleep(struct cluster *c, uint64_t us); /* the clock goes on, nobody is woken */
 void cluster_tick(struct cluster *c, raft_id id);
 void cluster_run(struct cluster *c, uint64_t us); /* messages delivered, timers obeyed */
 bool cluster_run_until(struct cluster *c, uint64_t us, bool (*reached)(struct cluster *));
 
-/* --- events */
+/* ---- events ---- */
 int cluster_step(struct cluster *c, raft_id id, struct raft_event event); /* now_us is filled in */
 int cluster_propose(struct cluster *c, raft_id id, uint32_t count);
 int cluster_read(struct cluster *c, raft_id id, uint64_t read);
@@ -176,7 +177,7 @@ void cluster_unreachable(struct cluster *c, raft_id id, raft_id peer);
 void cluster_stall(struct cluster *c, raft_id id, bool begins);
 void cluster_fence(struct cluster *c, raft_id id, bool fenced);
 
-/* --- elections */
+/* ---- elections ---- */
 /* Time passes until `id` leads, nobody else getting a pre-vote, and its no-op is committed. Fails
  * the case if it never does. */
 void cluster_elect(struct cluster *c, raft_id id);
@@ -186,7 +187,7 @@ void cluster_become(struct cluster *c, raft_id id, enum raft_state state);
  * forgotten. */
 void cluster_become_ready(struct cluster *c, raft_id id);
 
-/* --- network; links are one way */
+/* ---- network; links are one way ---- */
 void cluster_cut(struct cluster *c, raft_id from, raft_id to);
 void cluster_cut_both(struct cluster *c, raft_id a, raft_id b);
 void cluster_isolate(struct cluster *c, raft_id id);
@@ -204,7 +205,7 @@ void cluster_deliver(struct cluster *c, struct cluster_packet packet);
 bool cluster_pass(struct cluster *c, enum raft_message_type type, raft_id from, raft_id to);
 void cluster_forget(struct cluster *c); /* everything on its way is lost */
 
-/* --- playing a peer */
+/* ---- playing a peer ---- */
 /* Steps a message; returns the core's reply to it if that came at once, else NULL. */
 const struct raft_message *cluster_feed(struct cluster *c, raft_id id, struct raft_message m);
 struct cluster_append {
@@ -232,7 +233,7 @@ void cluster_refuse(struct cluster *c, raft_id id, raft_id from, raft_index reje
                     raft_term hint_term);
 void cluster_beat_reply(struct cluster *c, raft_id id, raft_id from, uint64_t round);
 
-/* --- disk */
+/* ---- disk ---- */
 void cluster_disk_hold(struct cluster *c, raft_id id);
 void cluster_disk_release(struct cluster *c,
                           raft_id id); /* all writes complete, and later ones at once */
@@ -242,7 +243,7 @@ bool cluster_disk_step(struct cluster *c,
 void cluster_disk_write(struct cluster *c, raft_id id, raft_term term, raft_id vote,
                         const raft_term *log, raft_index applied);
 
-/* --- life */
+/* ---- life ---- */
 void cluster_crash(struct cluster *c, raft_id id); /* writes under way are lost */
 void cluster_restart(struct cluster *c, raft_id id);
 void cluster_pause(struct cluster *c, raft_id id,
@@ -253,7 +254,7 @@ void cluster_compact(struct cluster *c, raft_id id, raft_index index);
 void cluster_install(struct cluster *c, raft_id id, const struct raft_snapshot *snapshot);
 void cluster_snapshot_sent(struct cluster *c, raft_id id, raft_id peer, bool ok, raft_index index);
 
-/* --- inside the fixture (cluster.c, cluster_net.c) */
+/* ---- inside the fixture (cluster.c, cluster_net.c) ---- */
 void *cluster_keep(struct cluster *c, const void *data,
                    size_t size); /* a copy that lives as long as the cluster */
 int cluster_step_with(struct cluster *c, raft_id id, struct raft_event event,

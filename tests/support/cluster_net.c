@@ -8,9 +8,7 @@
 
 enum { SETTLE_MAX = 400000 };
 
-/* --- sending
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 /* A reply ends the waiting of the request with its context. */
 static void check_reply(struct cluster_node *n, const struct raft_message *m)
@@ -76,9 +74,7 @@ void cluster_send(struct cluster *c, struct cluster_node *n, const struct raft_m
         enqueue(c, packet);
 }
 
-/* --- delivering
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- delivering ---- */
 
 static int step_packet(struct cluster *c, raft_id to, const struct cluster_packet *packet)
 {
@@ -150,9 +146,7 @@ void cluster_deliver(struct cluster *c, struct cluster_packet packet)
     step_packet(c, n->id, &packet);
 }
 
-/* --- the queue
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- the queue ---- */
 
 static bool matches(const struct raft_message *m, enum raft_message_type type, raft_id from,
                     raft_id to)
@@ -281,8 +275,7 @@ void cluster_settle(struct cluster *c)
         check_answered(&c->nodes[id]);
 }
 
-/* --- playing a peer
- * -------------------------------------------------------------------------------------------- */
+/* ---- playing a peer ---- */
 
 static const struct raft_message *feed_packet(struct cluster *c, raft_id id,
                                               struct cluster_packet packet)

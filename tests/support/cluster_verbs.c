@@ -5,9 +5,7 @@
 #include "tests/support/cluster.h"
 #include "tests/unit/tap.h"
 
-/* --- looking
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- looking ---- */
 
 struct raft *cluster_core(struct cluster *c, raft_id id)
 {
@@ -96,9 +94,7 @@ bool cluster_log_is(const struct cluster *c, raft_id id, raft_index first, const
     return n->last == i - 1;
 }
 
-/* --- time
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---- */
 
 void cluster_sleep(struct cluster *c, uint64_t us)
 {
@@ -170,9 +166,7 @@ void cluster_run(struct cluster *c, uint64_t us)
     cluster_run_until(c, us, never);
 }
 
-/* --- events
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- events ---- */
 
 int cluster_propose(struct cluster *c, raft_id id, uint32_t count)
 {
@@ -226,9 +220,7 @@ void cluster_snapshot_sent(struct cluster *c, raft_id id, raft_id peer, bool suc
             .type = RAFT_SNAPSHOT_SENT, .peer = peer, .ok = success, .snapshot = &snapshot});
 }
 
-/* --- elections
- * -------------------------------------------------------------------------------------------------
- */
+/* ---- elections ---- */
 
 static bool favourite_leads(struct cluster *c)
 {

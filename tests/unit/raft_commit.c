@@ -272,6 +272,26 @@ static void needs_a_live_majority(void)
     }
 }
 
+/* Given to a follower it is refused with the name of the leader, to whom the carrier then passes
+ * it. */
+static void proposal_at_a_follower(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.voters = 3, .learners = 1});
+    cluster_elect(c, 2);
+    cluster_run(c, 2 * HEARTBEAT);
+    for (raft_id at = 1; at <= 4; at++) {
+        raft_id to = raft_leader(cluster_core(c, at));
+        CHECK_EQ(to, 2);
+        CHECK_EQ(cluster_propose(c, at, 1), at == 2 ? 0 : ERR_NO_LEADER);
+        if (at != to)
+            CHECK_EQ(cluster_propose(c, to, 1), 0);
+        cluster_run(c, 2 * HEARTBEAT);
+        for (raft_id id = 1; id <= 4; id++)
+            CHECK_EQ(c->nodes[id].applied, 2 + at);
+    }
+    cluster_free(c);
+}
+
 static void single_voter_commits(void)
 {
     struct cluster *c = cluster_new((struct cluster_plan){.voters = 1});
@@ -363,6 +383,8 @@ static const struct test_case cases[] = {
     {"§3.6.2 Figure 3.7 (d): an old entry on a majority can be overwritten", figure_37_d},
     {"§3.6.2 Figure 3.7 (e): an entry of the own term protects it", figure_37_e},
     {"§3.5 a proposal needs a live majority", needs_a_live_majority},
+    {"§3.5 a proposal at a follower is refused, and commits at the leader it names",
+     proposal_at_a_follower},
     {"§3.5 a single voter commits by itself", single_voter_commits},
     {"§10.2.1 a single voter's entry is committed once it is durable",
      single_voter_waits_for_its_disk},

@@ -8,8 +8,7 @@ static const enum raft_state states[] = {RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT
                                          RAFT_LEADER};
 enum { STATES = 4 };
 
-/* --- terms (§3.3)
- * ---------------------------------------------------------------------------------------------- */
+/* ---- terms (§3.3) ---- */
 
 /* What says that its sender is in a later term, and whether the sender is that term's leader. */
 static const struct {
@@ -125,8 +124,7 @@ static void stale_replies_change_nothing(void)
     }
 }
 
-/* --- states (Figure 3.3)
- * ---------------------------------------------------------------------------------------- */
+/* ---- states (Figure 3.3) ---- */
 
 static void starts_as_follower(void)
 {
@@ -292,8 +290,7 @@ static void candidate_concedes(void)
     }
 }
 
-/* --- votes counted (§3.4)
- * --------------------------------------------------------------------------------------- */
+/* ---- votes counted (§3.4) ---- */
 
 static void one_round(void)
 {

@@ -17,9 +17,7 @@ static struct raft_progress_view peer2(struct cluster *c)
     return cluster_progress(c, 1, 2);
 }
 
-/* --- probe
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- probe ---- */
 
 static void probe_sends_one(void)
 {
@@ -195,9 +193,7 @@ static void unreachable_goes_back_to_probe(void)
     cluster_free(c);
 }
 
-/* --- pipeline
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- pipeline ---- */
 
 static void pipeline_sends_at_once(void)
 {
@@ -398,8 +394,7 @@ static void lagging_commit(void)
     cluster_free(c);
 }
 
-/* --- what may be uncommitted
- * ------------------------------------------------------------------------------------- */
+/* ---- what may be uncommitted ---- */
 
 static void uncommitted_limit(void)
 {

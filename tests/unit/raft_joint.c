@@ -39,8 +39,7 @@ static uint32_t configurations_in_log(struct cluster *c, raft_id id)
     return count;
 }
 
-/* --- through the joint configuration
- * ---------------------------------------------------------------------------- */
+/* ---- through the joint configuration ---- */
 
 static void enters_and_leaves(void)
 {
@@ -137,9 +136,40 @@ static void both_majorities_elect(void)
     }
 }
 
-/* --- replacing
- * ----------------------------------------------------------------------------------------------------
- */
+/* By the latest configuration in its log, committed or not (§4.1): that is whom a candidate asks
+ * and who elects it. */
+static void latest_configuration_elects(void)
+{
+    for (int joint = 0; joint <= 1; joint++) {
+        case_row(joint ? "joint" : "simple");
+        struct raft_configuration first = cluster_configuration(1, 3, 0),
+                                  second = {.index = 2, .joint = joint};
+        for (raft_id id = 1; id <= 5; id++)
+            configuration_add(&second, id, RAFT_VOTER | (joint && id <= 3 ? RAFT_VOTER_OLD : 0u));
+        struct cluster *c =
+            cluster_new((struct cluster_plan){.alone = true, .voters = 5, .configuration = &first});
+        struct cluster_append a = APPEND(2, 2, 1, 1, TERMS(2), 1);
+        a.configuration = &second;
+        REQUIRE(cluster_append(c, 1, a));
+        CHECK(raft_change_pending(cluster_core(c, 1)));
+        cluster_become(c, 1, RAFT_PRE_CANDIDATE);
+        for (raft_id id = 2; id <= 5; id++)
+            CHECK_EQ(cluster_count(c, RAFT_PRE_VOTE, 1, id), 1);
+        cluster_become(c, 1, RAFT_CANDIDATE);
+        for (raft_id id = 4; id <= 5; id++) /* three of five, but one of three */
+            cluster_feed(c, 1,
+                         (struct raft_message){
+                             .type = RAFT_VOTE_REPLY, .from = id, .term = 3, .granted = true});
+        CHECK_EQ(raft_state(cluster_core(c, 1)), joint ? RAFT_CANDIDATE : RAFT_LEADER);
+        cluster_feed(
+            c, 1,
+            (struct raft_message){.type = RAFT_VOTE_REPLY, .from = 2, .term = 3, .granted = true});
+        CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_LEADER);
+        cluster_free(c);
+    }
+}
+
+/* ---- replacing ---- */
 
 static void replace_voter(void)
 {
@@ -247,8 +277,7 @@ static void transfer_while_joint(void)
     cluster_free(c);
 }
 
-/* --- roll-back (§4.1)
- * --------------------------------------------------------------------------------------------- */
+/* ---- roll-back (§4.1) ---- */
 
 static void append_with(struct cluster *c, struct cluster_append a,
                         const struct raft_configuration *configuration)
@@ -335,8 +364,7 @@ static void change_lost_with_leadership(void)
     cluster_free(c);
 }
 
-/* --- a leader that is removed (§4.2.2)
- * ---------------------------------------------------------------------------- */
+/* ---- a leader that is removed (§4.2.2) ---- */
 
 static void removed_leader_does_not_count_itself(void)
 {
@@ -408,9 +436,7 @@ static void removed_leader_without_heir(void)
     cluster_free(c);
 }
 
-/* --- at random
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- at random ---- */
 
 /* Any sequence of changes, with restarts, isolation and transfers in between, arrives at the
  * membership that plain sets say. */
@@ -521,6 +547,8 @@ static const struct test_case cases[] = {
     {"§4.3 through the joint configuration, once", enters_and_leaves},
     {"§4.3 the next leader ends a change, wherever it stood", next_leader_leaves},
     {"§4.3 elections need a majority of each", both_majorities_elect},
+    {"§4.1 the latest configuration in the log elects, committed or not",
+     latest_configuration_elects},
     {"§4.3 a voter is replaced in one joint change", replace_voter},
     {"§4.3 a replacement asked for twice, otherwise, and given up", replace_is_repeatable},
     {"§4.3 who is to be replaced is removed meanwhile", replaced_one_is_removed},

@@ -165,6 +165,13 @@ static void given_up_before_a_transfer(void)
     promise(c, 3, c->now_us, ELECTION_TIMEOUT);
     CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)), 0);
     cluster_free(c);
+    c = leader_of(3, 0); /* also while the target is only being brought up to date */
+    cluster_propose(c, 1, 1);
+    promise(c, 3, c->now_us, ELECTION_TIMEOUT);
+    CHECK_EQ(cluster_transfer(c, 1, 2), 0);
+    CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 2), 0);
+    CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)), 0);
+    cluster_free(c);
 }
 
 /* What followers promise is what they keep: while a lease can hold, no other leader can have been

@@ -7,9 +7,7 @@
 #include "tests/support/cluster.h"
 #include "tests/unit/tap.h"
 
-/* --- by example
- * ---------------------------------------------------------------------------------------------------
- */
+/* ---- by example ---- */
 
 static struct raft_terms *terms_of(raft_index snapshot, raft_term snapshot_term,
                                    const raft_term *terms)
@@ -138,8 +136,7 @@ static void after_truncating_and_compacting(void)
     mem_free(t);
 }
 
-/* --- against a plain array
- * ----------------------------------------------------------------------------------------- */
+/* ---- against a plain array ---- */
 
 enum { MODEL = 4000 };
 
@@ -250,9 +247,7 @@ static void against_an_array(void)
     mem_free(m);
 }
 
-/* --- a full table
- * ----------------------------------------------------------------------------------------------------
- */
+/* ---- a full table ---- */
 
 /* Each entry in a term of its own: the core takes as much as there is room for, says so, and does
  * not stand. */

@@ -43,9 +43,7 @@ static struct cluster *elected(struct cluster_plan plan)
     return c;
 }
 
-/* --- rules
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- rules ---- */
 
 static void refused_changes(void)
 {
@@ -235,8 +233,7 @@ static void table_is_bounded_and_sorted(void)
     cluster_free(c);
 }
 
-/* --- learners (§4.2.1)
- * ------------------------------------------------------------------------------------------- */
+/* ---- learners (§4.2.1) ---- */
 
 static void learner_gets_the_log(void)
 {
@@ -290,6 +287,14 @@ static void promoted_when_caught_up(void)
     CHECK(is_voter(c, 1, 4));
     CHECK(!raft_change_pending(cluster_core(c, 1)));
     CHECK(cluster_equal_logs(c));
+    cluster_free(c);
+    /* One in line that no longer answers is not. */
+    c = elected((struct cluster_plan){.voters = 3, .learners = 1});
+    cluster_isolate(c, 4);
+    cluster_run(c, 2 * ELECTION_TIMEOUT);
+    CHECK_EQ(promote(c, 1, 4), 0);
+    CHECK(!latest(c, 1)->joint);
+    CHECK_EQ(raft_configuration_find(latest(c, 1), 4)->flags, RAFT_AUTO_PROMOTE);
     cluster_free(c);
     /* One in line is promoted at once, without waiting. */
     c = elected((struct cluster_plan){.voters = 3, .learners = 1});
@@ -376,9 +381,7 @@ static void added_voter_and_check_quorum(void)
     cluster_free(c);
 }
 
-/* --- removal
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- removal ---- */
 
 static void remove_voter_and_learner(void)
 {
@@ -410,7 +413,7 @@ static void removed_one_does_not_disturb(void)
         if (!told)
             cluster_isolate(c, 4);
         CHECK_EQ(remove_it(c, 1, 4), 0);
-        cluster_run(c, ELECTION_TIMEOUT);
+        cluster_settle(c); /* at once, not with the next heartbeat */
         CHECK_EQ(is_member(c, 4, 4), !told);
         CHECK(!told || raft_commit_index(cluster_core(c, 4)) >= latest(c, 4)->index);
         cluster_heal(c);
@@ -422,6 +425,24 @@ static void removed_one_does_not_disturb(void)
         CHECK(!told || raft_state(cluster_core(c, 4)) == RAFT_FOLLOWER);
         cluster_free(c);
     }
+}
+
+/* … from the next leader, if the one that removed it is gone before it could tell. */
+static void removed_one_learns_it_later(void)
+{
+    struct cluster *c = elected((struct cluster_plan){.voters = 4});
+    cluster_isolate(c, 4);
+    CHECK_EQ(remove_it(c, 1, 4), 0);
+    cluster_settle(c);
+    CHECK(!raft_change_pending(cluster_core(c, 1)));
+    cluster_crash(c, 1);
+    cluster_heal(c);
+    CHECK(is_member(c, 4, 4));
+    cluster_elect(c, 2);
+    cluster_run(c, ELECTION_TIMEOUT);
+    CHECK(!is_member(c, 4, 4));
+    CHECK(raft_commit_index(cluster_core(c, 4)) >= latest(c, 4)->index);
+    cluster_free(c);
 }
 
 /* What waited for a majority of the larger configuration commits when the smaller one is in force.
@@ -489,6 +510,7 @@ static const struct test_case cases[] = {
     {"§6.2 a voter just added has an election timeout to answer", added_voter_and_check_quorum},
     {"§4.1 removing voters and learners", remove_voter_and_learner},
     {"§4.2.3 a removed server disturbs nobody", removed_one_does_not_disturb},
+    {"§4.2.3 a removed server learns it from the next leader", removed_one_learns_it_later},
     {"§4.1 a smaller majority commits what waited", smaller_majority_commits},
     {"§4.1 more changes than configurations are kept", slept_through_many_changes},
 };

@@ -3,8 +3,7 @@
 #include "tests/support/cluster.h"
 #include "tests/unit/tap.h"
 
-/* --- the fixture's network itself
- * ----------------------------------------------------------------------------------- */
+/* ---- the fixture's network itself ---- */
 
 static void loses_its_share(void)
 {
@@ -40,9 +39,7 @@ static void delays_as_told(void)
     cluster_free(c);
 }
 
-/* --- clusters on it
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- clusters on it ---- */
 
 /* Proposes until `count` entries were taken by leaders, whoever they are. */
 static void propose_anyhow(struct cluster *c, uint32_t count)

@@ -6,8 +6,7 @@
 #include "lib/base/mem.h"
 #include "tests/support/cluster.h"
 
-/* --- a follower's writes
- * ----------------------------------------------------------------------------------------- */
+/* ---- a follower's writes ---- */
 
 static void append_reply_waits(void)
 {
@@ -166,8 +165,7 @@ static void many_replies_wait(void)
     cluster_free(c);
 }
 
-/* --- a candidate's and a leader's
- * -------------------------------------------------------------------------------- */
+/* ---- a candidate's and a leader's ---- */
 
 static void own_vote_is_durable_first(void)
 {
@@ -179,6 +177,11 @@ static void own_vote_is_durable_first(void)
              0); /* nobody is asked before our own vote is safe */
     struct raft_message pre = {.type = RAFT_PRE_VOTE_REPLY, .from = 3, .term = 2, .granted = true};
     cluster_feed(c, 1, pre); /* pre-votes that come late are no votes */
+    CHECK_EQ(raft_state(r), RAFT_CANDIDATE);
+    for (raft_id from = 2; from <= 3; from++) /* nor are votes that nobody was asked for */
+        cluster_feed(c, 1,
+                     (struct raft_message){
+                         .type = RAFT_VOTE_REPLY, .from = from, .term = 2, .granted = true});
     CHECK_EQ(raft_state(r), RAFT_CANDIDATE);
     CHECK(cluster_disk_step(c, 1));
     CHECK_EQ(c->nodes[1].disk->vote, 1);
@@ -290,8 +293,7 @@ static void pipelined_writes(void)
     cluster_free(c);
 }
 
-/* --- starting from the disk
- * -------------------------------------------------------------------------------------- */
+/* ---- starting from the disk ---- */
 
 static void restart_from_log(void)
 {

@@ -2,7 +2,6 @@
  * are single digits; '_' is a voter of nothing. */
 #include <string.h>
 
-#include "lib/base/mem.h"
 #include "lib/raft/raft_internal.h"
 #include "tests/support/cases.h"
 #include "tests/unit/tap.h"
@@ -10,7 +9,11 @@
 /* Enough of a core for quorum.c: configuration, followers by position, votes. */
 static struct raft *core_of(const char *voters, const char *old, const uint64_t *match)
 {
-    struct raft *r = mem_zalloc(sizeof(*r));
+    static struct raft core;
+    struct raft *r = &core;
+    memset(r->followers, 0, sizeof(r->followers));
+    memset(&r->configurations.items[0], 0, sizeof(r->configurations.items[0]));
+    r->votes_granted = r->votes_refused = 0;
     r->options.id = 99; /* no voter: everybody's match is in the table */
     r->configurations.count = 1;
     struct raft_configuration *c = &r->configurations.items[0];
@@ -33,10 +36,7 @@ static struct raft *core_of(const char *voters, const char *old, const uint64_t 
 
 static uint64_t committed(const char *voters, const char *old, const uint64_t *match)
 {
-    struct raft *r = core_of(voters, old, match);
-    uint64_t index = raft_quorum(r, RAFT_QUORUM_MATCH);
-    mem_free(r);
-    return index;
+    return raft_quorum(core_of(voters, old, match), RAFT_QUORUM_MATCH);
 }
 
 static enum raft_vote_result counted(const char *voters, const char *old, const char *granted,
@@ -51,14 +51,10 @@ static enum raft_vote_result counted(const char *voters, const char *old, const 
         if (strchr(refused, id))
             r->votes_refused |= 1u << i;
     }
-    enum raft_vote_result result = raft_quorum_votes(r);
-    mem_free(r);
-    return result;
+    return raft_quorum_votes(r);
 }
 
-/* --- commit
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- commit ---- */
 
 static void majority_commit(void)
 {
@@ -217,12 +213,9 @@ static void own_disk_counts(void)
     CHECK_EQ(raft_quorum(r, RAFT_QUORUM_MATCH), 7);
     r->durable = 12;
     CHECK_EQ(raft_quorum(r, RAFT_QUORUM_MATCH), 9);
-    mem_free(r);
 }
 
-/* --- votes
- * -------------------------------------------------------------------------------------------------------
- */
+/* ---- votes ---- */
 
 enum { PENDING = RAFT_VOTE_PENDING, WON = RAFT_VOTE_WON, LOST = RAFT_VOTE_LOST };
 

@@ -20,9 +20,7 @@ static uint64_t round_sent(struct cluster *c)
     return round;
 }
 
-/* --- at the leader
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- at the leader ---- */
 
 static void confirmed_by_a_majority(void)
 {
@@ -190,6 +188,12 @@ static void new_leader_waits_for_its_noop(void)
     cluster_beat_reply(c, 1, 2, round_sent(c));
     cluster_beat_reply(c, 1, 3, round_sent(c));
     CHECK(!cluster_read_result(c, 1, 1));
+    for (int i = 0; i < 3;
+         i++) { /* nor do heartbeats take it along yet: the index would be too old */
+        cluster_sleep(c, HEARTBEAT);
+        cluster_tick(c, 1);
+        cluster_beat_reply(c, 1, 3, round_sent(c));
+    }
     cluster_ack(c, 1, 2, 3); /* what was inherited, not committed by that */
     CHECK(!cluster_read_result(c, 1, 1));
     cluster_ack(c, 1, 2, 4);
@@ -202,8 +206,7 @@ static void new_leader_waits_for_its_noop(void)
     cluster_free(c);
 }
 
-/* --- leadership lost
- * --------------------------------------------------------------------------------------------- */
+/* ---- leadership lost ---- */
 
 static void dropped_with_leadership(void)
 {
@@ -283,8 +286,7 @@ static void majority_gets_smaller(void)
     cluster_free(c);
 }
 
-/* --- through a follower
- * ------------------------------------------------------------------------------------------ */
+/* ---- through a follower ---- */
 
 static void at_leader_and_followers(void)
 {

@@ -3,8 +3,7 @@
 #include "lib/base/err.h"
 #include "tests/support/cluster.h"
 
-/* --- the leader's side
- * ------------------------------------------------------------------------------------------- */
+/* ---- the leader's side ---- */
 
 static void leader_begins_with_noop(void)
 {
@@ -108,8 +107,7 @@ static void only_the_leader_beats(void)
     }
 }
 
-/* --- the follower's side
- * ----------------------------------------------------------------------------------------- */
+/* ---- the follower's side ---- */
 
 static void consistency_check(void)
 {
@@ -322,8 +320,7 @@ static void append_behind_a_snapshot(void)
     cluster_free(c);
 }
 
-/* --- bringing logs into line
- * -------------------------------------------------------------------------------------- */
+/* ---- bringing logs into line ---- */
 
 static const raft_term figure_37_leader[] = {1, 1, 1, 4, 4, 5, 5, 6, 6, 6, 0};
 static const raft_term figure_37[][13] = {

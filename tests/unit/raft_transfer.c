@@ -125,6 +125,9 @@ static void to_whom_not(void)
     CHECK_EQ(cluster_propose(c, 1, 1), 0);
     cluster_run(c, ELECTION_TIMEOUT);
     check_leader(c, 1);
+    CHECK_EQ(cluster_transfer(c, raft_leader(cluster_core(c, 2)), 3), 0); /* … who does it */
+    cluster_settle(c);
+    check_leader(c, 3);
     cluster_free(c);
 }
 
@@ -214,24 +217,35 @@ static void a_second_one_is_refused(void)
 
 static void deposed_meanwhile(void)
 {
-    struct cluster *c = three();
-    cluster_isolate(c, 3);
-    cluster_propose(c, 1, 1);
-    cluster_settle(c);
-    CHECK_EQ(cluster_transfer(c, 1, 3), 0);
-    raft_term term = raft_term_current(cluster_core(c, 1));
-    cluster_feed(c, 1,
-                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .from = 2, .term = term + 5});
-    CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
-    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 0);
-    CHECK_EQ(cluster_propose(c, 1, 1), ERR_NO_LEADER);
-    cluster_heal(c);
-    cluster_run(c, 4 * ELECTION_TIMEOUT);
-    raft_id leader = cluster_leader(c);
-    REQUIRE(leader);
-    CHECK(c->nodes[1].transfer_status != 0); /* how it ended is told in every case */
-    CHECK_EQ(cluster_propose(c, leader, 1), 0);
-    cluster_free(c);
+    static const struct raft_message messages[] = {
+        {.type = RAFT_HEARTBEAT_REPLY, .from = 2},
+        {.type = RAFT_VOTE,
+         .from = 2,
+         .last_index = 9,
+         .last_term = 9,
+         .transfer = true}, /* of an earlier transfer */
+    };
+    for (size_t i = 0; i < 2; i++) {
+        case_row("%s", raft_message_name(messages[i].type));
+        struct cluster *c = three();
+        cluster_isolate(c, 3);
+        cluster_propose(c, 1, 1);
+        cluster_settle(c);
+        CHECK_EQ(cluster_transfer(c, 1, 3), 0);
+        struct raft_message m = messages[i];
+        m.term = raft_term_current(cluster_core(c, 1)) + 5;
+        cluster_feed(c, 1, m);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
+        CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 0);
+        CHECK_EQ(cluster_propose(c, 1, 1), ERR_NO_LEADER);
+        cluster_heal(c);
+        cluster_run(c, 4 * ELECTION_TIMEOUT);
+        raft_id leader = cluster_leader(c);
+        REQUIRE(leader);
+        CHECK(c->nodes[1].transfer_status != 0); /* how it ended is told in every case */
+        CHECK_EQ(cluster_propose(c, leader, 1), 0);
+        cluster_free(c);
+    }
 }
 
 static void lost_timeout_now_is_repeated(void)

@@ -12,8 +12,7 @@ static struct raft_message vote_from(raft_id from, raft_term term, raft_index la
                                  .last_term = last_term};
 }
 
-/* --- the election restriction (§3.6.1)
- * -------------------------------------------------------------------------- */
+/* ---- the election restriction (§3.6.1) ---- */
 
 /* The candidate's log against ours; Raft decides by the term of the last entry, then by length. */
 static const struct {
@@ -128,8 +127,7 @@ static void request_describes_the_log(void)
     }
 }
 
-/* --- state, vote and term together
- * ------------------------------------------------------------------------------- */
+/* ---- state, vote and term together ---- */
 
 /* By state, vote given before and the candidate's log (1,1), (2,1) or (2,2), ours being (2,1) in
  * term 3. */
@@ -209,6 +207,20 @@ static void former_candidate_votes_once(void)
     REQUIRE(reply);
     CHECK(!reply->granted);
     CHECK_EQ(raft_vote(r), 1);
+    cluster_free(c);
+}
+
+/* In a term whose leader is known every vote has been decided already. */
+static void none_beside_a_leader(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 1));
+    CHECK_EQ(raft_vote(cluster_core(c, 1)), 0);
+    cluster_sleep(c, 3 * ELECTION_TIMEOUT); /* no promise holds any more */
+    const struct raft_message *reply = cluster_feed(c, 1, vote_from(3, 2, 9, 2));
+    REQUIRE(reply);
+    CHECK(!reply->granted);
+    CHECK_EQ(raft_vote(cluster_core(c, 1)), 0);
     cluster_free(c);
 }
 
@@ -321,8 +333,7 @@ static void restarted_server_waits(void)
     cluster_free(c);
 }
 
-/* --- durability (§3.8)
- * -------------------------------------------------------------------------------------------- */
+/* ---- durability (§3.8) ---- */
 
 static void vote_is_durable_before_the_reply(void)
 {
@@ -424,6 +435,7 @@ static const struct test_case cases[] = {
     {"§3.4 granted by state, vote given before, and log", matrix},
     {"§3.4 a later term's request is granted from any state", from_any_state},
     {"§3.4 a former candidate has voted for itself in its term", former_candidate_votes_once},
+    {"§3.4 no vote in a term whose leader is known", none_beside_a_leader},
     {"§3.4 a vote granted puts off the own election, a refused one does not",
      granting_puts_off_the_timeout},
     {"§4.2.1 a learner grants a valid request", learner_votes},
