@@ -65,9 +65,10 @@ void case_row(const char *fmt, ...)
 {
     va_list ap;
     va_start(ap, fmt);
-    vsnprintf(row, sizeof(row) - 2, fmt, ap);
+    char text[sizeof(row) - 2];
+    vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    strcat(row, ": ");
+    snprintf(row, sizeof(row), "%s: ", text);
 }
 
 void case_row_done(void)

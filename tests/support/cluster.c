@@ -139,23 +139,19 @@ static void node_plan(struct cluster *c, struct cluster_node *n, const struct cl
 
 static void show_traces(void *argument)
 {
+    enum { SHOWN = 24 };
     struct cluster *c = argument;
     for (raft_id id = 1; id <= c->node_count; id++) {
-        struct raft_trace lines[24];
+        struct raft_trace lines[RAFT_TRACE_MAX];
         struct raft *r = c->nodes[id].raft;
         if (!r)
             continue;
-        uint32_t count = raft_trace_read(r, 0, lines, 0);
-        uint64_t after = 0;
-        do { /* the newest are wanted, whatever the order of reading */
-            count = raft_trace_read(r, after, lines, 24);
-            after = count ? lines[count - 1].number : after;
-        } while (count == 24 && raft_trace_read(r, after, &(struct raft_trace){0}, 1) == 1);
+        uint32_t count = raft_trace_read(r, 0, lines, RAFT_TRACE_MAX);
         diag("node %" PRIu64 ": %s, term %" PRIu64 ", vote %" PRIu64 ", leader %" PRIu64
              ", log %" PRIu64 "..%" PRIu64 ", durable %" PRIu64 ", commit %" PRIu64,
              id, raft_state_name(raft_state(r)), raft_term_current(r), raft_vote(r), raft_leader(r),
              raft_first_index(r), raft_last_index(r), raft_durable_index(r), raft_commit_index(r));
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = count > SHOWN ? count - SHOWN : 0; i < count; i++) {
             char text[200];
             raft_trace_format(&lines[i], text, sizeof(text), NULL, NULL);
             diag("    %" PRIu64 " %s", lines[i].now_us, text);

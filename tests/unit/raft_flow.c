@@ -219,8 +219,6 @@ static void pipeline_sends_at_once(void)
 static void window_fills(void)
 {
     for (uint32_t max = 1; max <= RAFT_INFLIGHT_MAX; max = max * 2 + 1) {
-        if (max > RAFT_INFLIGHT_MAX)
-            break;
         case_row("%u in flight", max);
         struct cluster *c = leader(max, 64);
         for (uint32_t i = 0; i < max + 5; i++)

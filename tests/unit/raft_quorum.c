@@ -18,7 +18,7 @@ static struct raft *core_of(const char *voters, const char *old, const uint64_t 
     r->configurations.count = 1;
     struct raft_configuration *c = &r->configurations.items[0];
     c->joint = *old != '\0';
-    for (char id = '1'; id <= '9'; id++) {
+    for (int id = '1'; id <= '9'; id++) {
         uint32_t flags = 0;
         if (strchr(voters, id))
             flags |= RAFT_VOTER;
@@ -177,9 +177,9 @@ static uint64_t defined(const char *voters, const uint64_t *match)
 static void random_subset(struct prng *prng, char *out)
 {
     size_t count = 0;
-    for (char id = '1'; id <= '9'; id++)
+    for (int id = '1'; id <= '9'; id++)
         if (prng_chance(prng, 1, 2))
-            out[count++] = id;
+            out[count++] = (char)id;
     if (count == 0)
         out[count++] = '5';
     out[count] = '\0';
@@ -339,6 +339,15 @@ static int defined_vote(const char *voters, const char *granted, const char *ref
     return 2 * yes > all ? WON : 2 * (all - no) > all ? PENDING : LOST;
 }
 
+static void add_id(char *ids, bool wanted, unsigned k)
+{
+    size_t length = strlen(ids);
+    if (!wanted)
+        return;
+    ids[length] = (char)('1' + (int)k);
+    ids[length + 1] = '\0';
+}
+
 /* Every way in which four servers can vote, in all pairs of configurations of them. */
 static void votes_as_defined(void)
 {
@@ -348,15 +357,10 @@ static void votes_as_defined(void)
                 char voters[6] = "", old[6] = "", granted[6] = "", refused[6] = "";
                 unsigned rest = v;
                 for (unsigned k = 0; k < 4; k++, rest /= 3) {
-                    char id[2] = {(char)('1' + (int)k), '\0'};
-                    if (a >> k & 1)
-                        strcat(voters, id);
-                    if (b >> k & 1)
-                        strcat(old, id);
-                    if (rest % 3 == 1)
-                        strcat(granted, id);
-                    if (rest % 3 == 2)
-                        strcat(refused, id);
+                    add_id(voters, a >> k & 1, k);
+                    add_id(old, b >> k & 1, k);
+                    add_id(granted, rest % 3 == 1, k);
+                    add_id(refused, rest % 3 == 2, k);
                 }
                 int one = defined_vote(voters, granted, refused);
                 int other = b ? defined_vote(old, granted, refused) : WON;
