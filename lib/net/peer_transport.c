@@ -104,7 +104,7 @@ static void on_reply(struct sending *s, struct slice body)
              m.message.type != reply_type(s->type))
         report(t, s->to, s->type, ERR_BAD_REQUEST, NULL);
     else
-        t->events.reply(t->events.self, &m.message);
+        t->events.reply(t->events.self, &m);
     peer_message_release(&m);
 }
 

@@ -20,7 +20,7 @@ struct peer_transport_events {
     void *self;
     /* A verified reply (cluster, from, to, version checked against what was sent). Entries are
      * none. */
-    void (*reply)(void *self, const struct raft_message *reply);
+    void (*reply)(void *self, const struct peer_message *reply);
     /* No reply: `code` says why; ERR_FORBIDDEN with the refusal when the peer calls us a stranger.
      */
     void (*failed)(void *self, raft_id peer, enum raft_message_type type, int code,

@@ -228,6 +228,9 @@ static void hand_out_message(struct carry *c, const struct raft_message *m)
         memset(&out, 0, sizeof out);
         out.cluster = c->cluster_id;
         out.message = *m;
+        if (m->type == RAFT_HEARTBEAT) {
+            out.digest = c->verdict;
+        }
         c->io.send(c->io.self, &out);
     }
 }

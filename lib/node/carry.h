@@ -261,6 +261,19 @@ int carry_snapshot_received(struct carry *c, uint64_t generation, const struct s
 void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us);
 bool carry_installing(const struct carry *c);
 
+/* ---- are the replicas the same? ---- */
+
+/* A flush ended at an index where all nodes end one. */
+void carry_flushed(struct carry *c, raft_index index, struct digest value, uint64_t now_us);
+/* A heartbeat or its reply, which bear digests. */
+void carry_digest_heard(struct carry *c, const struct peer_message *m, uint64_t now_us);
+struct peer_digest carry_digest_last(const struct carry *c); /* for heartbeat replies */
+/* This node's state differs from that of a majority: no reads, no candidacy; it still votes and
+ * appends. */
+bool carry_fenced(const struct carry *c);
+/* Highest index at which all voters have told their digests and no majority agrees; 0: none. */
+raft_index carry_digest_disputed(const struct carry *c);
+
 /* ---- looking at it ---- */
 
 const struct raft *carry_raft(const struct carry *c);

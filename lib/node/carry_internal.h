@@ -16,6 +16,7 @@ enum {
     CARRY_OUTBOX = 2 * RAFT_INFLIGHT_MAX, /* appends of the core to one peer, not on the wire yet */
     CARRY_HELD = 32,                      /* appends of one leader that came too early */
     /* addresses known: of every configuration that the core knows, and of one more */
+    CARRY_DIGESTS = 8, /* of each member */
     CARRY_BOOK = (RAFT_CONFIGURATIONS_MAX + 1) * RAFT_MEMBERS_MAX,
     CARRY_BATCH_MAX = 4096,  /* writes proposed in one step */
     CARRY_LOW_TIMEOUTS = 20, /* between hand-overs because of a full disk, in election timeouts */
@@ -39,6 +40,12 @@ struct carry_held {
     bool used;
 };
 
+/* The digests that a node told last. */
+struct carry_digests {
+    struct peer_digest ring[CARRY_DIGESTS];
+    uint32_t next;
+};
+
 struct carry_peer {
     raft_id id; /* 0: free */
     /* out */
@@ -58,6 +65,7 @@ struct carry_peer {
     bool delivering; /* stays what it is meanwhile */
     /* snapshot being sent: its index; 0: none */
     raft_index sending;
+    struct carry_digests digests;
 };
 
 RB_HEAD(carry_index_tree, carry_request);
@@ -141,6 +149,12 @@ struct carry {
     uint64_t next_stream;
     uint64_t overlay_bytes;
 
+    struct carry_digests digests;   /* our own */
+    struct peer_digest digest_last; /* … the newest */
+    struct peer_digest verdict;     /* what a majority has */
+    raft_index fenced_at, disputed;
+    bool fenced;
+
     enum carry_install install;
     uint64_t install_generation;
     struct snapshot_cut install_cut;
@@ -189,5 +203,8 @@ void carry_held_deliver(struct carry *c, uint64_t now_us); /* all appends held b
 /* carry_snapshot.c */
 void carry_install_continue(struct carry *c);
 raft_index carry_sending_floor(const struct carry *c);
+
+/* carry_digest.c */
+void carry_digests_forget(struct carry *c, uint64_t now_us);
 
 #endif

@@ -448,6 +448,11 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
     }
     if (type == RAFT_APPEND && m->stream > 0) {
         append_in(c, m, context, now_us);
+    } else if (type == RAFT_HEARTBEAT) {
+        struct peer_message heartbeat = *m; /* bears no entries */
+
+        deliver(c, m, context, now_us);
+        carry_digest_heard(c, &heartbeat, now_us);
     } else {
         deliver(c, m, context, now_us);
     }

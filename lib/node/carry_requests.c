@@ -361,6 +361,9 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
         answer_error(c, r, ERR_OVERLOADED, OUTCOME_NONE, "too many reads are pending");
     } else if (c->removed) {
         answer_error(c, r, ERR_REMOVED, OUTCOME_NONE, "this node was removed from the cluster");
+    } else if (c->fenced) {
+        answer_error(c, r, ERR_NO_LEADER, OUTCOME_NONE,
+                     "this node's state differs from that of a majority; ask another");
     } else if (r->mode == CARRY_STALE) {
         if (r->max_stale_us > 0 && !fresh_enough(c, r->max_stale_us, now_us)) {
             answer_error(c, r, ERR_TOO_STALE, OUTCOME_NONE,

@@ -173,6 +173,7 @@ void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us)
     c->figures.snapshots_installed++;
     carry_writes_superseded(c, snapshot.index);
     carry_step(c, &event, NULL, 0);
+    carry_digests_forget(c, now_us);
     carry_note_members(c);
     c->io.membership(c->io.self, &c->membership);
 }

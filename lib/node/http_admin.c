@@ -661,6 +661,8 @@ bool node_ready(struct node *n, struct buf *out)
     ready &= check_line(out, raft_leader(raft) != 0, "leader", "no leader is known");
     ready &= check_line(out, carry_applied_index(n->carry) > 0, "state", "nothing applied yet");
     ready &= check_line(out, !carry_installing(n->carry), "snapshot", "one is being installed");
+    ready &= check_line(out, !carry_fenced(n->carry), "digest",
+                        "this node's state differs from that of a majority");
     ready &= check_line(out, !carry_stalled(n->carry), "disk", "a write does not end");
     ready &= check_line(out, n->disk_free >= NODE_DISK_RESERVE, "space", "the disk is nearly full");
     return ready;

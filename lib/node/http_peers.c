@@ -20,6 +20,9 @@ void http_peer_reply(void *node, uint64_t context, const struct raft_message *re
     struct buf body;
     struct http_reply out = {.status = 200, .content_type = "application/json"};
 
+    if (reply->type == RAFT_HEARTBEAT_REPLY) {
+        m.digest = carry_digest_last(n->carry);
+    }
     buf_init(&body, PEER_REPLY_MAX);
     peer_message_encode(&m, &body);
     out.body = buf_take(&body, &out.body_len);

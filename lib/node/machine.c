@@ -320,6 +320,7 @@ static void flush_next(struct work *w)
             m->figures.digest = m->digest;
             m->figures.keys = m->keys;
             m->figures.flushed = m->memtable_last;
+            m->options.flushed(m->options.argument, m->memtable_last, m->digest);
             flush_send(m, m->machine, MACHINE_FLUSHED, FLUSH_DROPPING);
         }
         break;

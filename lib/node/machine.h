@@ -65,9 +65,10 @@ struct machine_options {
     uint32_t pace_ms; /* a flush at least so often while anything is unflushed */
     struct done_queue *done;
     struct loop *loop;
-    void (*fatal)(void *, const struct err *);      /* does not return */
-    void (*checkpointed)(void *, raft_index index); /* loop thread */
-    void (*flush_failing)(void *, bool failing);    /* loop thread */
+    void (*fatal)(void *, const struct err *);                       /* does not return */
+    void (*flushed)(void *, raft_index index, struct digest digest); /* loop thread */
+    void (*checkpointed)(void *, raft_index index);                  /* loop thread */
+    void (*flush_failing)(void *, bool failing);                     /* loop thread */
     void *argument;
 };
 

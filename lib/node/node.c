@@ -186,6 +186,11 @@ static void io_state_changed(void *self)
     snprintf(n->header_leader, sizeof n->header_leader, "%s", leader);
     snprintf(n->header_term, sizeof n->header_term, "%llu",
              (unsigned long long)raft_term_current(raft));
+    if (carry_fenced(n->carry)) {
+        log_error("state diverged",
+                  "what=\"the digest of kv.db differs from that of a majority: no reads and no "
+                  "candidacy here; replace this member\"");
+    }
     log_info("state", "state=%s term=%llu leader=%s", raft_state_name(raft_state(raft)),
              (unsigned long long)raft_term_current(raft), *leader ? leader : "-");
 }
@@ -194,12 +199,15 @@ static void io_state_changed(void *self)
  * ----------------------------------------------------------------------------------------------------------
  */
 
-static void peer_replied(void *self, const struct raft_message *reply)
+static void peer_replied(void *self, const struct peer_message *reply)
 {
     struct node *n = self;
 
     if (n->carry) {
-        carry_peer_reply(n->carry, reply, clock_now_us());
+        uint64_t now_us = clock_now_us();
+
+        carry_peer_reply(n->carry, &reply->message, now_us);
+        carry_digest_heard(n->carry, reply, now_us);
     }
 }
 
@@ -306,6 +314,16 @@ static void second_passed(void *argument)
         machine_post_expired(n->machine, &n->expired);
     }
     snapshots_look(n, now_us);
+}
+
+/* Only where nodes flush alike is there something to compare. */
+static void state_was_flushed(void *self, raft_index index, struct digest digest)
+{
+    struct node *n = self;
+
+    if (n->carry && index % NODE_MEMTABLE_ROWS == 0) {
+        carry_flushed(n->carry, index, digest, clock_now_us());
+    }
 }
 
 static void log_may_be_cut(void *self, raft_index index)
@@ -480,6 +498,7 @@ static int start_stores(struct node *n, struct log_store_state *s, struct err *e
         .loop = n->loop,
         .pace_ms = NODE_PACE_MS,
         .fatal = node_fatal,
+        .flushed = state_was_flushed,
         .checkpointed = log_may_be_cut,
         .flush_failing = flush_failing,
         .argument = n,

@@ -131,8 +131,9 @@ static void count(void)
         loop_stop(f.loop);
 }
 
-static void on_reply(void *self, const struct raft_message *reply)
+static void on_reply(void *self, const struct peer_message *message)
 {
+    const struct raft_message *reply = &message->message;
     (void)self;
     f.replies++;
     f.reply = *reply;
