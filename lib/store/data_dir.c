@@ -306,6 +306,13 @@ int plain_sync(struct plain_file *f, struct err *err)
     return 0;
 }
 
+void plain_write_back(struct plain_file *f)
+{
+    sync_file_range(f->fd, 0, 0,
+                    SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                        SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
 int plain_read(struct plain_file *f, uint64_t offset, void *out, size_t *len, struct err *err)
 {
     size_t done = 0;

@@ -48,6 +48,9 @@ int plain_write(struct plain_file *f, uint64_t offset, const void *data, size_t 
                 struct err *err);
 int plain_truncate(struct plain_file *f, uint64_t bytes, struct err *err);
 int plain_sync(struct plain_file *f, struct err *err);
+/* A hint: writes out what was written so far and waits for it, so that the sync at the end is short
+ * and does not hold up the syncs of other files. */
+void plain_write_back(struct plain_file *f);
 /* `len` in: room, out: bytes read, fewer only at the end. */
 int plain_read(struct plain_file *f, uint64_t offset, void *out, size_t *len, struct err *err);
 

@@ -1,0 +1,31 @@
+/* What writer, reader and snapshots know of a kv.<generation>.db. */
+#ifndef RAFTKV_STORE_KV_FILE_INTERNAL_H
+#define RAFTKV_STORE_KV_FILE_INTERNAL_H
+
+#include "lib/store/kv_store.h"
+#include "lib/store/private.h"
+#include "lib/store/sqlite_util.h"
+
+enum { KV_NAME_BYTES = 64, KV_PAGE_BYTES = 4096 };
+
+extern const struct sq_format kv_format;
+
+/* The rows of its table meta. */
+struct kv_head {
+    raft_index applied;
+    raft_term applied_term;
+    uint64_t cluster_time_ms;
+    struct membership membership;
+    struct digest cluster_id;
+    struct digest digest;
+    uint64_t keys;
+};
+
+void kv_file_name(uint64_t generation, char out[KV_NAME_BYTES]);
+int kv_head_read(struct sq_meta *meta, struct kv_head *out, struct err *err);
+/* Names the file and checks application id, format and schema of an open connection; a database
+ * without anything is ERR_CORRUPT too. */
+int kv_file_check(sqlite3 *db, struct err *err);
+int kv_cache_set(sqlite3 *db, int kib, struct err *err);
+
+#endif
