@@ -118,9 +118,9 @@ static void consistency_check(void)
         bool accepted;
         raft_index hint;
     } table[] = {
-        {1, 1, true, 0},  {2, 2, true, 0},  {0, 0, true, 0},  /* the beginning */
-        {1, 2, false, 1}, {2, 1, false, 1},                   /* another term there */
-        {3, 2, false, 2}, {3, 3, false, 2}, {9, 3, false, 2}, /* beyond the end */
+        {1, 1, true, 0},  {2, 2, true, 0},  {0, 0, true, 0}, /* the beginning */
+        {1, 2, false, 1}, {2, 1, false, 1},                  /* another term there */
+        {3, 2, false, 2}, {3, 3, false, 2}, {9, 3, false, 2}, {9, 0, false, 1}, /* beyond the end */
     };
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         case_row("prev (%u,%u)", (unsigned)table[i].prev_index, (unsigned)table[i].prev_term);

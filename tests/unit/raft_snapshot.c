@@ -438,6 +438,32 @@ static void installed_beside_writes(void)
     }
 }
 
+/* The completion of a write that was before it is told of only after it: those entries are gone. */
+static void late_completion(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    struct cluster_node *n = &c->nodes[1];
+    cluster_disk_hold(c, 1);
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2, 2, 2, 2), 1));
+    uint64_t persist = n->writes[0].persist;
+    n->write_count = 0; /* it is on the disk, nobody has said so yet */
+    struct raft_snapshot s = snapshot_at(3, 3, 3, 0);
+    cluster_install(c, 1, &s);
+    cluster_disk_release(c, 1);
+    CHECK_EQ(raft_last_index(n->raft), 3);
+    cluster_append(c, 1, APPEND(3, 4, 3, 3, NULL, 3));
+    cluster_disk_hold(c, 1);
+    cluster_append(c, 1, APPEND(3, 4, 3, 3, TERMS(4, 4), 3));
+    CHECK_EQ(cluster_step(c, 1, (struct raft_event){.type = RAFT_PERSISTED, .persist = persist}),
+             0);
+    CHECK_EQ(raft_durable_index(n->raft), 3);
+    CHECK(!cluster_replied(c));
+    cluster_disk_release(c, 1);
+    CHECK_EQ(raft_durable_index(n->raft), 5);
+    CHECK(cluster_replied(c));
+    cluster_free(c);
+}
+
 /* ---- whole clusters ---- */
 
 static void slow_node_is_restored(void)
@@ -577,6 +603,7 @@ static const struct test_case cases[] = {
     {"§5.3 an uncommitted configuration goes with the log, or stays with it",
      uncommitted_configuration_goes},
     {"§5.3 one installed beside writes and appends", installed_beside_writes},
+    {"§5.3 a write completes after one was installed over it", late_completion},
     {"§5 a slow node is restored past compaction, then by appends", slow_node_is_restored},
     {"§5 a new learner receives one, and becomes a voter", learner_receives_one},
     {"§5 one is sent again until it arrives", retried_until_it_arrives},
