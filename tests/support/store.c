@@ -65,13 +65,22 @@ const char *store_scratch(void)
     return scratch;
 }
 
+/* Kept until the end, so that callers may hold on to them. */
+struct fresh_path {
+    struct fresh_path *next;
+    char path[];
+};
+
 const char *store_fresh_path(const char *name)
 {
-    static char paths[8][PATH_BYTES];
+    static struct fresh_path *all;
     static unsigned number;
-    char *path = paths[number % 8];
-    snprintf(path, PATH_BYTES, "%s/%s-%u", store_scratch(), name, number++);
-    return path;
+    size_t room = strlen(store_scratch()) + strlen(name) + 16;
+    struct fresh_path *p = mem_alloc(sizeof(*p) + room);
+    snprintf(p->path, room, "%s/%s-%u", store_scratch(), name, number++);
+    p->next = all;
+    all = p;
+    return p->path;
 }
 
 static void copy_name(const char *dir, const char *name, void *argument)
