@@ -24,9 +24,9 @@ void raft_leader_start(struct raft *r)
     r->transferring = false;
     r->noop = r->terms.last + 1;
     r->heartbeat_due_us = r->now_us + r->options.heartbeat_interval_us;
-    r->quorum_due_us = r->now_us + r->options.election_timeout_us;
     follow_previous_configuration(r);
     raft_progress_sync(r, raft_latest(r));
+    raft_leader_await_quorum(r);
     raft_append_made(r, RAFT_NOOP);
     raft_transfer_led(r);
 }
@@ -82,20 +82,22 @@ static void heartbeat_all(struct raft *r)
     r->heartbeat_due_us = r->now_us + r->options.heartbeat_interval_us;
 }
 
-/* §6.2: a leader that no majority has answered for an election timeout steps down. */
+/* When a majority has not answered for an election timeout; never, if nobody else is needed. */
+void raft_leader_await_quorum(struct raft *r)
+{
+    uint64_t heard = raft_quorum(r, RAFT_QUORUM_CONTACT);
+    r->quorum_due_us = heard == UINT64_MAX ? heard : heard + r->options.election_timeout_us;
+}
+
+/* §6.2: a leader without a quorum steps down. Answers that came meanwhile have put that off. */
 static bool has_quorum(struct raft *r)
 {
+    if (r->now_us >= r->quorum_due_us)
+        raft_leader_await_quorum(r);
     if (r->now_us < r->quorum_due_us)
         return true;
-    uint64_t heard = raft_quorum(r, RAFT_QUORUM_CONTACT);
-    if (heard == UINT64_MAX) { /* nobody is needed */
-        r->quorum_due_us = UINT64_MAX;
-        return true;
-    }
-    r->quorum_due_us = heard + r->options.election_timeout_us;
-    if (r->now_us < r->quorum_due_us)
-        return true;
-    raft_trace_add(r, TRACE_NO_QUORUM, 0, r->now_us - heard, 0, 0, 0);
+    raft_trace_add(r, TRACE_NO_QUORUM, 0,
+                   r->now_us - r->quorum_due_us + r->options.election_timeout_us, 0, 0, 0);
     return false;
 }
 

@@ -101,6 +101,7 @@ static void append_configuration(struct raft *r, struct raft_configuration *c)
     ASSERT(raft_configuration_valid(c));
     raft_membership_push(r, c);
     raft_progress_sync(r, raft_latest(r));
+    raft_leader_await_quorum(r);
     raft_append_made(r, RAFT_CONFIGURATION);
     raft_transfer_check(r);
 }

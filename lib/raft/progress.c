@@ -189,8 +189,6 @@ void raft_progress_sync(struct raft *r, const struct raft_configuration *c)
         f->leaving_index = c->index;
         f->leaving_until_us = r->now_us + 2 * r->options.election_timeout_us;
     }
-    if (r->quorum_due_us == UINT64_MAX)
-        r->quorum_due_us = r->now_us + r->options.election_timeout_us;
 }
 
 void raft_progress_leave(struct raft *r, struct raft_follower *f)

@@ -257,7 +257,8 @@ void raft_leader_advance(struct raft *r); /* after every event of a leader */
 uint64_t raft_leader_wake_us(const struct raft *r);
 int raft_leader_propose(struct raft *r, uint32_t count);
 void raft_leader_heartbeat(struct raft *r, struct raft_follower *f);
-void raft_leader_withhold(struct raft *r); /* stalled or fenced: hand over and step down */
+void raft_leader_await_quorum(struct raft *r); /* check-quorum, after the configuration changed */
+void raft_leader_withhold(struct raft *r);     /* stalled or fenced: hand over and step down */
 
 /* quorum.c */
 enum raft_quorum_of {

@@ -77,13 +77,13 @@ static void load_log(struct raft *r, const struct raft_start *start)
 }
 
 /* Whether nobody else can hold a lease that our vote once supported: then the only voter need not
- * wait before it leads. It voted for itself last, or its being alone is committed, which whoever
- * brought that about knew before us. */
+ * wait before it leads. That it is the only one is committed, and who led until then, if it was
+ * somebody else, ended with that (§4.2.2). */
 static bool may_lead_at_once(const struct raft *r, const struct raft_start *start)
 {
     const struct raft_configuration *c = raft_latest(r);
     return raft_configuration_sole_voter(c, r->options.id) &&
-           (start->fresh || start->vote == r->options.id || c->index <= start->commit);
+           (start->fresh || c->index <= start->commit);
 }
 
 int raft_init(struct raft *r, const struct raft_options *options, const struct raft_start *start)

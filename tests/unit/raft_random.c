@@ -82,6 +82,27 @@ static struct faults draw_faults(struct torture *t)
     };
 }
 
+/* Leaders that fall as soon as they have begun, and logs that grow one entry at a time: what an
+ * election may leave behind (§3.6.2, figure 3.7). */
+static void draw_regicide(struct torture *t, struct torture_plan *plan, struct faults *f)
+{
+    plan->voters = torture_chance(t, 700) ? 5 : 3;
+    plan->append_entries_max = plan->inflight_max = 1;
+    plan->compact_after = 0;
+    plan->loss = plan->duplicate = 0;
+    plan->delay_max_us = 2000 + torture_below(t, 10000);
+    plan->slow_delay_max_us = plan->delay_max_us;
+    plan->disk_max_us = 1000 + torture_below(t, 4000);
+    *f = (struct faults){
+        .propose = 200,
+        .crash = 100 + (uint32_t)torture_below(t, 200),
+        .start = 100 + (uint32_t)torture_below(t, 400),
+        .change = torture_chance(t, 300) ? 100 : 0,
+        .at_leader = 950,
+        .batch = 1,
+    };
+}
+
 /* ---- what happens ---- */
 
 static raft_id any_node(struct torture *t)
@@ -94,10 +115,10 @@ static raft_id any_node(struct torture *t)
     return ids[torture_below(t, count)];
 }
 
+/* 0, which nothing befalls, when it would be a leader and there is none. */
 static raft_id victim_of(struct torture *t, const struct faults *f)
 {
-    raft_id leader = torture_leader(t);
-    return leader && torture_chance(t, f->at_leader) ? leader : any_node(t);
+    return torture_chance(t, f->at_leader) ? torture_leader(t) : any_node(t);
 }
 
 static void cut_links(struct torture *t, const struct faults *f)
@@ -316,6 +337,8 @@ static bool run_seed(uint64_t seed, bool verbose, struct totals *sum)
     prng_seed(&draws.prng, seed);
     struct torture_plan plan = draw_plan(&draws);
     struct faults f = draw_faults(&draws);
+    if (seed % 8 == 0)
+        draw_regicide(&draws, &plan, &f);
     struct torture *t = torture_new(seed, plan);
     t->verbose = verbose;
     for (uint64_t end = t->now_us + FAULTS_US; t->now_us < end && !t->failed;) {
