@@ -210,7 +210,9 @@ static void ask_leader(struct node *n, struct http_request *r, const char *targe
     if (!no_query(n, r)) {
         return;
     }
-    if (!leader || leader->id == n->id || request_forwarded(r)) {
+    if (n->carry && carry_removed(n->carry)) { /* what it knows is of the past */
+        reply_failure(n, r, ERR_REMOVED, "this node was removed from the cluster");
+    } else if (!leader || leader->id == n->id || request_forwarded(r)) {
         here(n, r);
     } else {
         forward_request(n, r, leader, target, (uint32_t)n->options.election_timeout_ms, false,
@@ -364,6 +366,20 @@ void http_admin_look(struct node *n, uint64_t now_us)
     }
 }
 
+void http_admin_stop(struct node *n)
+{
+    struct waiter *w;
+
+    while ((w = n->waiters) != NULL) {
+        struct api_error e = {.code = ERR_SHUTTING_DOWN, .outcome = OUTCOME_UNKNOWN};
+
+        n->waiters = w->next;
+        snprintf(e.message, sizeof e.message, "this node shuts down; GET /members elsewhere tells");
+        reply_error(n, w->request, &e);
+        mem_free(w);
+    }
+}
+
 /* Membership and leadership are the leader's. true: this node leads; false: answered or forwarded.
  */
 static bool leads(struct node *n, struct http_request *r, uint64_t *timeout_ms)
@@ -469,6 +485,8 @@ static void newcomer_answered(void *argument, const struct http_result *result)
     struct raft_change change = {.kind = a->replaced ? RAFT_REPLACE : RAFT_ADD_LEARNER,
                                  .auto_promote = a->member.auto_promote};
     struct member_address address = {0};
+    struct api_error refusal = {.code = ERR_CONFLICT, .outcome = OUTCOME_NOT_APPLIED};
+    bool for_good = false; /* trying again will not help */
     int code;
 
     if (result->code != 0 || result->status != 200) {
@@ -480,6 +498,7 @@ static void newcomer_answered(void *argument, const struct http_result *result)
         code = hello_decode(result->body, &h, &err);
         if (code == 0) {
             code = judge_newcomer(n, a, &h, &err);
+            for_good = code != 0;
         }
     }
     if (code == 0) {
@@ -490,7 +509,10 @@ static void newcomer_answered(void *argument, const struct http_result *result)
         change.new_id = a->replaced ? h.id : 0;
         code = carry_change(n->carry, &change, &address, clock_now_us(), &err);
     }
-    if (code != 0) {
+    if (for_good) {
+        snprintf(refusal.message, sizeof refusal.message, "%s", err.text);
+        reply_error(n, a->request, &refusal);
+    } else if (code != 0) {
         reply_err(n, a->request, &err, OUTCOME_NOT_APPLIED);
     } else {
         log_info("membership change", "kind=%s name=%s url=%s", a->replaced ? "replace" : "add",
@@ -560,6 +582,10 @@ static void change_member(struct node *n, struct http_request *r, struct slice r
         return;
     }
     change.id = id;
+    if (kind == RAFT_PROMOTE && reached(n, &(struct waiter){.kind = wait, .id = id})) {
+        reply_members(n, r); /* asked again: it is done */
+        return;
+    }
     if (carry_change(n->carry, &change, NULL, clock_now_us(), &err) != 0) {
         reply_err(n, r, &err, OUTCOME_NOT_APPLIED);
         return;
