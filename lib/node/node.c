@@ -618,11 +618,12 @@ static void node_stop(struct node *n)
     n->disk = NULL;
     machine_stop(n->machine);
     n->machine = NULL;
+    if (n->transport) {
+        peer_transport_free(n->transport); /* calls under way end, and answer who waits for them */
+    }
+    http_admin_stop(n);
     if (n->server) {
         http_server_stop(n->server);
-    }
-    if (n->transport) {
-        peer_transport_free(n->transport);
     }
     mem_free(n->snapshots);
     if (n->log_store && log_store_close(n->log_store, &err) != 0) {
