@@ -310,7 +310,7 @@ int log_store_install(struct log_store *s, uint64_t kv_generation, raft_index in
                       const struct membership *membership, bool *kept_tail, struct err *err)
 {
     ASSERT(index > s->base && kv_generation > s->kv_generation);
-    struct change c;
+    struct change c = {0};
     raft_term ours = 0;
     int rc = begin(s, &c, err);
     if (rc == 0)

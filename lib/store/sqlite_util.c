@@ -87,7 +87,7 @@ int sq_open_immutable(const char *path, sqlite3 **db, struct err *err)
         else
             uri[at++] = path[i];
     }
-    strcpy(uri + at, "?immutable=1");
+    snprintf(uri + at, len * 3 + 32 - at, "?immutable=1");
     int rc = open_with(uri, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL, db, err);
     mem_free(uri);
     return rc;

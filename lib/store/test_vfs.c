@@ -21,6 +21,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
+#include "lib/base/opt.h"
 #include "lib/store/private.h"
 #include "lib/store/test_undo_internal.h"
 
@@ -63,6 +64,13 @@ static int word_parse(const char *word, const char *const *names, size_t count)
     return -1;
 }
 
+/* "NAME=N" */
+static bool number_after(const char *word, const char *name, uint64_t *value)
+{
+    size_t len = strlen(name);
+    return strncmp(word, name, len) == 0 && opt_parse_uint(word + len, value) == 0;
+}
+
 static int rule_parse(char *line, struct rule *rule, struct err *err)
 {
     char *save = NULL;
@@ -82,9 +90,9 @@ static int rule_parse(char *line, struct rule *rule, struct err *err)
     rule->operation = (enum operation)o;
     rule->action = (enum action)a;
     for (char *word; (word = strtok_r(NULL, " \t\r", &save));) {
-        if (sscanf(word, "after=%" SCNu64, &rule->after) != 1 &&
-            sscanf(word, "count=%" SCNu64, &rule->count) != 1 &&
-            sscanf(word, "seed=%" SCNu64, &rule->seed) != 1)
+        if (!number_after(word, "after=", &rule->after) &&
+            !number_after(word, "count=", &rule->count) &&
+            !number_after(word, "seed=", &rule->seed))
             return err_set(err, ERR_BAD_REQUEST, "rule: unknown word '%s'", word);
     }
     return 0;

@@ -1,4 +1,5 @@
 /* The network of the rig: packets, links, and what a played node says. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -335,7 +336,7 @@ int rig_feed(struct rig *r, struct raft_message m, uint64_t stream, uint64_t seq
             struct command command = {.op = COMMAND_PUT, .wall_ms = 1, .cluster_time_ms = 1};
             uint8_t *value = mem_zalloc(bytes + 1);
 
-            snprintf(key, sizeof key, "fed %llu", (unsigned long long)(m.prev_index + 1 + i));
+            snprintf(key, sizeof key, "fed %" PRIu64, m.prev_index + 1 + i);
             command.key = slice_str(key);
             command.value = slice_of(value, bytes);
             p.entries[i] = entry_alloc(RAFT_NORMAL, command_encoded_bytes(&command));

@@ -313,8 +313,8 @@ static void client_sizes(void)
     is_i64(h.status, 200, "the longest key");
     is_u64(h.body_len, strlen("0|/kv/|||-/0|local|") + 3 * LIMIT_KEY_BYTES, "and all of it");
     http_forget(&h);
-    at = (size_t)snprintf(text, sizeof(text), "GET /kv?cursor=%0*d HTTP/1.1\r\nHost: a\r\n\r\n",
-                          LIMIT_QUERY_BYTES - 7, 1);
+    snprintf(text, sizeof(text), "GET /kv?cursor=%0*d HTTP/1.1\r\nHost: a\r\n\r\n",
+             LIMIT_QUERY_BYTES - 7, 1);
     asked(text, 200, NULL, "the longest query");
     snprintf(text, sizeof(text), "GET /kv/%030000d HTTP/1.1\r\nHost: a\r\n\r\n", 1);
     h = ask(text);
@@ -562,7 +562,6 @@ static void client_slow(void)
         drip(http_dial(f.port), "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 9999\r\n\r\nab", 2);
     ok(took_ms >= 290 && took_ms < 5000, "so does a slow body (%d ms)", (int)took_ms);
     int fd = http_dial(f.port);
-    uint64_t from_us = clock_now_us();
     ok(http_closed(fd), "a client that says nothing is closed");
     close(fd);
     fd = http_dial(f.port);
@@ -570,7 +569,7 @@ static void client_slow(void)
     struct http_heard h = http_hear(fd, false);
     is_i64(h.status, 200, "a quick one is served");
     http_forget(&h);
-    from_us = clock_now_us();
+    uint64_t from_us = clock_now_us();
     ok(http_closed(fd), "idle, it is closed");
     took_ms = (clock_now_us() - from_us) / 1000;
     ok(took_ms >= 190 && took_ms < 5000, "after the idle time (%d ms)", (int)took_ms);
