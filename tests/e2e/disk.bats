@@ -1,0 +1,324 @@
+# Disks that stall, are full, fail, or forget what was not synced: nodes with the VFS for tests.
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154,SC2317
+load helper
+load api
+load cluster
+
+setup() {
+    load_setup
+    export NODE_PROGRAM=$RAFTKV_TEST_BIN/raftkv-node
+    [ -x "$NODE_PROGRAM" ] || skip "no $NODE_PROGRAM"
+}
+
+# ---- each node has a disk of its own: rules in a file
+
+disk() { # NAME [RULE…]
+    local file
+    file=$(node_dir "$1")/rules
+    shift
+    [ $# -eq 0 ] || printf '%s\n' "$@" >"$file.new"
+    [ $# -gt 0 ] || : >"$file.new"
+    mv "$file.new" "$file"
+}
+
+on_disk() { # start_node|restart_node NAME …
+    prepare_node "$2"
+    RAFTKV_TEST_VFS_CONTROL=$(node_dir "$2")/rules "$@"
+}
+
+three_disks() {
+    local name list=
+    for name in node1 node2 node3; do
+        prepare_node "$name"
+        disk "$name"
+        list=$list,$name=$(url_of "$name")
+    done
+    for name in node1 node2 node3; do
+        on_disk start_node "$name" --cluster "${list#,}" --election-timeout 1s
+    done
+    wait_ready
+}
+
+one_disk() {
+    prepare_node node1
+    disk node1
+    on_disk start_node node1 "$@"
+    wait_ready
+}
+
+now_ms() {
+    date +%s%3N
+}
+
+other_leads() { # NAME: it is not that one
+    local found
+    # shellcheck disable=SC2046
+    found=$(find_leader $(running_nodes | grep -vx "$1")) && [ "$found" != "$1" ]
+}
+
+put_answers() { # NODE STATUS
+    http PUT "$1" '/kv/probe?timeout=500ms' --data-binary x && [ "$http_status" = "$2" ]
+}
+
+# ---- stalled
+
+@test "the leader's disk stalls: another one leads within three election timeouts" {
+    local old began
+    three_disks
+    begin_load -c 4
+    await_acks 50
+    old=$(leader)
+    disk "$old" 'raft.db sync stall'
+    began=$(now_ms)
+    wait_until 10 other_leads "$old"
+    [ $(($(now_ms) - began)) -lt 3500 ]
+    await_acks 50
+    http GET "$old" '/readyz?verbose'
+    replied 503
+    [[ $http_body == *'[-]disk'* ]]
+    [ "$(metric_of "$old" raftkv_raft_stalled)" = 1 ]
+    # It leads no more, and stands for nothing while it cannot write.
+    [ "$(curl -s "$(url_of "$old")/node" | jq -r .state)" != leader ]
+    disk "$old"
+    wait_ready "$old"
+    await_acks 50
+    end_load
+    verify_load
+    same_everywhere
+}
+
+@test "a follower's disk stalls: the others go on" {
+    local victim
+    three_disks
+    begin_load -c 4
+    await_acks 50
+    victim=$(followers | head -n 1)
+    disk "$victim" '* sync stall'
+    await_acks 200
+    disk "$victim"
+    await_acks 50
+    end_load
+    [ "$gap_ms" -lt 3000 ]
+    wait_ready
+    verify_load "$victim"
+    same_everywhere
+}
+
+@test "one node with a stalled disk answers 503, and recovers" {
+    one_disk
+    put node1 before x
+    disk node1 'raft.db sync stall'
+    http PUT node1 '/kv/during?timeout=1s' --data-binary x
+    [[ $http_status =~ ^50[34]$ ]]
+    holds '.error.outcome == "unknown"'
+    wait_until 10 put_answers node1 503
+    refused 503 no_leader not_applied
+    http GET node1 /readyz
+    replied 503
+    http GET node1 '/kv/before?raw&consistency=stale'
+    [ "$http_body" = x ]
+    http GET node1 /livez
+    replied 200
+    disk node1
+    wait_until 10 put_answers node1 200
+    wait_ready
+    kill_node node1
+    on_disk restart_node node1
+    wait_ready
+    http GET node1 /kv/probe
+    replied 200
+}
+
+@test "a stalled kv.db reaches no client" {
+    one_disk
+    disk node1 'kv sync stall' 'kv write stall'
+    for i in {1..50}; do
+        http PUT node1 "/kv/k$i" --data-binary "$i"
+        replied 200
+    done
+    http GET node1 '/kv?prefix=k'
+    holds '.items | length == 50'
+    kill_node node1
+    disk node1
+    on_disk restart_node node1
+    wait_ready
+    http GET node1 '/kv?prefix=k'
+    holds '.items | length == 50'
+}
+
+@test "committed, never answered: the retry on another node gives the first answer" {
+    local old index other
+    three_disks
+    old=$(leader)
+    put "$old" between before
+    # The others write it and commit it; the leader waits for its own disk, and dies.
+    disk "$old" 'raft.db sync stall'
+    http PUT "$old" '/kv/between?timeout=400ms' --data-binary one -H 'RaftKV-Client: c' \
+        -H 'RaftKV-Seq: 1' || true
+    refused 504 timeout unknown || refused 503 no_leader unknown
+    kill_node "$old"
+    wait_leader
+    other=$(running_nodes | tail -n 1)
+    http GET "$other" '/kv/between?timeout=10s'
+    holds '.value == "one"'
+    index=$(the .version)
+    for other in $(running_nodes); do
+        http PUT "$other" '/kv/between?timeout=10s' --data-binary one -H 'RaftKV-Client: c' \
+            -H 'RaftKV-Seq: 1'
+        replied 200
+        holds '.version == ($i | tonumber)' --arg i "$index"
+        [ "$(http_header RaftKV-Replayed)" = 1 ]
+    done
+    disk "$old"
+    on_disk restart_node "$old"
+    wait_ready
+    same_everywhere
+}
+
+# ---- full
+
+@test "one node with a full disk answers 507, and recovers when there is room" {
+    one_disk
+    put node1 before x
+    disk node1 '* write full'
+    wait_until 10 put_answers node1 507
+    refused 507 disk_full not_applied
+    http GET node1 '/kv/before?raw'
+    [ "$http_body" = x ]
+    http GET node1 '/readyz?verbose'
+    replied 503
+    disk node1
+    wait_until 10 put_answers node1 200
+    wait_ready
+    kill_node node1
+    on_disk restart_node node1
+    wait_ready
+    http GET node1 '/kv/before?raw'
+    [ "$http_body" = x ]
+}
+
+@test "the leader's disk is full: leadership moves, and nothing is lost" {
+    local old
+    three_disks
+    begin_load -c 4
+    await_acks 50
+    old=$(leader)
+    disk "$old" '* write full'
+    wait_until 10 other_leads "$old"
+    await_acks 100
+    disk "$old"
+    wait_ready "$old"
+    await_acks 50
+    end_load
+    verify_load "$old"
+    same_everywhere
+}
+
+# ---- errors
+
+@test "a failed fsync of raft.db stops the node at once with exit 70; the cluster serves on" {
+    local old
+    three_disks
+    begin_load -c 4
+    await_acks 50
+    old=$(leader)
+    disk "$old" 'raft.db sync error'
+    run wait_exit "$old" 10
+    [ "$status" -eq 70 ]
+    await_acks 50
+    disk "$old"
+    on_disk restart_node "$old"
+    wait_ready "$old"
+    await_acks 50
+    end_load
+    verify_load "$old"
+    same_everywhere
+}
+
+@test "one node: a failed fsync or write is never acknowledged" {
+    local what
+    one_disk
+    begin_load -c 8
+    for what in sync write; do
+        await_acks 100
+        disk node1 "raft.db $what error after=20 count=1"
+        run wait_exit node1 10
+        [ "$status" -eq 70 ]
+        disk node1
+        on_disk restart_node node1
+        wait_ready
+    done
+    await_acks 50
+    end_load
+    verify_load
+}
+
+@test "a flush of kv.db that fails is done again; nothing is lost" {
+    local what
+    one_disk
+    begin_load -c 4
+    for what in write sync; do
+        await_acks 50
+        disk node1 "kv $what error count=7"
+        failures() {
+            [ "$(metric_of node1 raftkv_flush_failures_total)" -ge "$1" ]
+        }
+        wait_until 10 failures 1
+        await_acks 100
+        disk node1
+    done
+    flushed() {
+        [ "$(metric_of node1 raftkv_flush_failing)" = 0 ]
+    }
+    wait_until 20 flushed
+    end_load
+    verify_load
+    kill_node node1
+    on_disk restart_node node1
+    wait_ready
+    verify_load
+    same_everywhere
+}
+
+# ---- power loss
+
+@test "power loss of one node at a sync: nothing acknowledged is lost" {
+    local rule
+    one_disk --trailing-entries 10
+    begin_load -c 8
+    for rule in 'raft.db sync powerloss after=30' 'raft.db sync powerloss after=5 seed=1' \
+        'kv sync powerloss after=3 seed=2' 'raft.db write powerloss after=40 seed=3' \
+        'raft.db truncate powerloss seed=4' 'kv write powerloss after=10 seed=5'; do
+        await_acks 50
+        disk node1 "$rule"
+        wait_until 20 test -e "$(node_dir node1)/status"
+        echo end >"$(node_dir node1)/expected"
+        disk node1
+        on_disk restart_node node1
+        wait_ready
+    done
+    await_acks 50
+    end_load
+    verify_load
+    same_everywhere
+}
+
+@test "power loss of the leader, then of a follower: nothing acknowledged is lost" {
+    local victim
+    three_disks
+    begin_load -c 4
+    await_acks 50
+    for victim in "$(leader)" "$(followers | head -n 1)"; do
+        disk "$victim" 'raft.db sync powerloss after=10 seed=7'
+        wait_until 20 test -e "$(node_dir "$victim")/status"
+        echo end >"$(node_dir "$victim")/expected"
+        disk "$victim"
+        await_acks 50
+        on_disk restart_node "$victim"
+        wait_ready "$victim"
+    done
+    await_acks 50
+    end_load
+    verify_load
+    same_everywhere
+}
