@@ -196,7 +196,7 @@ bool carry_peer_log_read(struct carry *c, uint64_t id, int code, struct entry **
             carry_step(c, &event, NULL, 0);
             return false;
         }
-        slice_drop(p);
+        ASSERT(p->slice_count == 0);
         p->slice = entries;
         p->slice_count = count;
         carry_pump(c, p);

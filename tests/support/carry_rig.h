@@ -19,7 +19,7 @@
 #include "tests/support/cases.h"
 
 enum {
-    RIG_NODES = 9, /* ids 1 … 8 */
+    RIG_NODES = 33, /* ids 1 … 32 */
     RIG_LOG = 20000,
     RIG_QUEUE = 4096,
     /* Microseconds. */
