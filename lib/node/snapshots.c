@@ -420,7 +420,12 @@ static void received(struct work *w)
     if (r->code != 0) {
         r->request = NULL;
         log_warn("snapshot refused", "what=\"%s\"", r->err.text);
-        reply_err(n, request, &r->err, OUTCOME_NONE);
+        if (r->code == ERR_CORRUPT) { /* what came, not what is here */
+            reply_failure(n, request, ERR_BAD_REQUEST,
+                          "the snapshot is damaged, or none of this cluster");
+        } else {
+            reply_err(n, request, &r->err, OUTCOME_NONE);
+        }
         return;
     }
     if (!r->whole) {
