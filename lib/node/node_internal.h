@@ -174,7 +174,7 @@ void http_debug_trace(struct node *n, struct http_request *r);
 /* Waiting transfers and changes are answered when leadership or configuration moves, or their time
  * is over. */
 void http_admin_look(struct node *n, uint64_t now_us);
-void http_admin_stop(struct node *n); /* who still waits is told so */
+void http_admin_stop(struct node *n);             /* who still waits is told so */
 bool node_ready(struct node *n, struct buf *why); /* the checks of /readyz, a line each if `why` */
 
 /* ---- http_peers.c ---- */

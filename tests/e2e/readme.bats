@@ -18,11 +18,11 @@ script_of_readme() {
         script_of_readme
     } | sed -e "s/\b5001\b/$a/g" -e "s/\b5002\b/$b/g" -e "s/\b5003\b/$c/g" \
         -e "s|/tmp/raftkv-|$BATS_TEST_TMPDIR/|g" -e "s|^make\$|true|" \
-        -e "s|build/bin/raftkv-node|$RAFTKV_BIN/raftkv-node --port $a|; s|build/bin/|$RAFTKV_BIN/|g" \
+        -e "s|^build/bin/|\$BIN/|; s|^\(\$BIN/raftkv-node\)|\1 --port $a|" \
         -e "s|&\$|2>>$BATS_TEST_TMPDIR/log \& pids=\"\$pids \$!\"|" >"$BATS_TEST_TMPDIR/readme.sh"
     # The first node names no port in README; a later --port wins over the one put in.
     echo "kill \$pids 2>/dev/null || true; wait" >>"$BATS_TEST_TMPDIR/readme.sh"
-    sed -i "1i pids=; trap 'kill \$pids 2>/dev/null || true' EXIT" "$BATS_TEST_TMPDIR/readme.sh"
+    sed -i "1i BIN=$RAFTKV_BIN; pids=; trap 'kill \$pids 2>/dev/null || true' EXIT" "$BATS_TEST_TMPDIR/readme.sh"
 
     cd "$REPO"
     run bash "$BATS_TEST_TMPDIR/readme.sh"
