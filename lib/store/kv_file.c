@@ -19,7 +19,7 @@ const struct sq_format kv_format = {
         "CREATE TABLE sessions(client TEXT PRIMARY KEY NOT NULL, seq INTEGER NOT NULL, "
         "fingerprint INTEGER NOT NULL, status INTEGER NOT NULL, existed INTEGER NOT NULL, "
         "version INTEGER NOT NULL, timestamp INTEGER NOT NULL, used_ms INTEGER NOT NULL, "
-        "used_index INTEGER NOT NULL) WITHOUT ROWID;\n",
+        "used_index INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;\n",
 };
 
 static void put64(uint8_t *out, uint64_t v)
@@ -41,6 +41,68 @@ struct digest kv_row_digest(const struct row *row)
     put64(all + 32, row->version);
     put64(all + 40, row->timestamp_ms);
     return digest_bytes(all, sizeof(all), 2);
+}
+
+uint32_t kv_session_crc(const struct session *s)
+{
+    uint8_t all[64];
+    put64(all, s->seq);
+    put64(all + 8, s->fingerprint);
+    put64(all + 16, (uint64_t)s->status);
+    put64(all + 24, s->existed);
+    put64(all + 32, s->version);
+    put64(all + 40, s->timestamp_ms);
+    put64(all + 48, s->used_ms);
+    put64(all + 56, s->used_index);
+    return crc32c(crc32c(0, s->client, strlen(s->client) + 1), all, sizeof(all));
+}
+
+static int session_read(sqlite3_stmt *st, struct session *s, struct err *err)
+{
+    const char *path = sqlite3_db_filename(sqlite3_db_handle(st), "main");
+    struct slice client = sq_column_bytes(st, 0);
+    if (client.len < 1 || client.len > COMMAND_CLIENT_BYTES)
+        return err_set(err, ERR_CORRUPT, "%s: a session with a name of %zu bytes", path,
+                       client.len);
+    *s = (struct session){
+        .seq = sq_column_u64(st, 1),
+        .fingerprint = sq_column_u64(st, 2),
+        .status = (int32_t)sqlite3_column_int(st, 3),
+        .existed = sqlite3_column_int(st, 4),
+        .version = sq_column_u64(st, 5),
+        .timestamp_ms = sq_column_u64(st, 6),
+        .used_ms = sq_column_u64(st, 7),
+        .used_index = sq_column_u64(st, 8),
+    };
+    memcpy(s->client, client.data, client.len);
+    if (kv_session_crc(s) != sq_column_u64(st, 9))
+        return err_set(err, ERR_CORRUPT, "%s: the session of client '%s' is damaged: wrong CRC",
+                       path, s->client);
+    return 0;
+}
+
+int kv_sessions_read(sqlite3 *db, struct session **out, size_t *out_count, struct err *err)
+{
+    sqlite3_stmt *st = NULL;
+    struct session *sessions = NULL;
+    size_t count = 0, room = 0;
+    int rc = sq_prepare(db,
+                        "SELECT client, seq, fingerprint, status, existed, version, timestamp, "
+                        "used_ms, used_index, crc FROM sessions",
+                        &st, err);
+    while (rc == 0 && (rc = sq_row(st, err)) == 0) {
+        if (count == room)
+            sessions = mem_realloc(sessions, sizeof(*sessions) * (room = room ? room * 2 : 64));
+        rc = session_read(st, &sessions[count++], err);
+    }
+    sqlite3_finalize(st);
+    if (rc != ERR_NOT_FOUND) {
+        mem_free(sessions);
+        return rc;
+    }
+    *out = sessions;
+    *out_count = count;
+    return 0;
 }
 
 void kv_file_name(uint64_t generation, char out[KV_NAME_BYTES])

@@ -61,7 +61,7 @@ static int prepare_statements(struct kv_writer *w, struct err *err)
         {&w->delete, "DELETE FROM kv WHERE key=?1"},
         {&w->session_put,
          "INSERT OR REPLACE INTO sessions(client, seq, fingerprint, status, existed, version, "
-         "timestamp, used_ms, used_index) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)"},
+         "timestamp, used_ms, used_index, crc) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"},
         {&w->session_delete, "DELETE FROM sessions WHERE client=?1"},
     };
     int rc = sq_meta_open(&w->meta, w->db, err);
@@ -167,45 +167,13 @@ uint64_t kv_writer_wal_bytes(const struct kv_writer *w)
 
 /* ---- what the file says ---- */
 
-static int session_read(sqlite3_stmt *st, struct session *s, struct err *err)
-{
-    struct slice client = sq_column_bytes(st, 0);
-    if (client.len < 1 || client.len > COMMAND_CLIENT_BYTES)
-        return err_set(err, ERR_CORRUPT, "%s: a session with a name of %zu bytes",
-                       sqlite3_db_filename(sqlite3_db_handle(st), "main"), client.len);
-    *s = (struct session){
-        .seq = sq_column_u64(st, 1),
-        .fingerprint = sq_column_u64(st, 2),
-        .status = (int32_t)sqlite3_column_int(st, 3),
-        .existed = sqlite3_column_int(st, 4),
-        .version = sq_column_u64(st, 5),
-        .timestamp_ms = sq_column_u64(st, 6),
-        .used_ms = sq_column_u64(st, 7),
-        .used_index = sq_column_u64(st, 8),
-    };
-    memcpy(s->client, client.data, client.len);
-    return 0;
-}
-
 int kv_writer_image(struct kv_writer *w, struct kv_image *out, struct err *err)
 {
-    sqlite3_stmt *st = NULL;
-    struct session *sessions = NULL;
-    size_t count = 0, room = 0;
-    int rc = sq_prepare(w->db,
-                        "SELECT client, seq, fingerprint, status, existed, version, timestamp, "
-                        "used_ms, used_index FROM sessions",
-                        &st, err);
-    while (rc == 0 && (rc = sq_row(st, err)) == 0) {
-        if (count == room)
-            sessions = mem_realloc(sessions, sizeof(*sessions) * (room = room ? room * 2 : 64));
-        rc = session_read(st, &sessions[count++], err);
-    }
-    sqlite3_finalize(st);
-    if (rc != ERR_NOT_FOUND) {
-        mem_free(sessions);
+    struct session *sessions;
+    size_t count;
+    int rc = kv_sessions_read(w->db, &sessions, &count, err);
+    if (rc)
         return rc;
-    }
     *out = (struct kv_image){
         .image = {.applied = w->head.applied,
                   .applied_term = w->head.applied_term,
@@ -307,6 +275,7 @@ static int session_flush(struct kv_writer *w, const struct session *s, bool gone
         sq_bind_u64(st, 7, s->timestamp_ms);
         sq_bind_u64(st, 8, s->used_ms);
         sq_bind_u64(st, 9, s->used_index);
+        sq_bind_u64(st, 10, kv_session_crc(s));
     }
     return sq_done(st, err);
 }

@@ -82,21 +82,27 @@ static int copy_pages(sqlite3 *from, struct plain_file *file, sqlite3 *to,
     return sq_fail(to, rc == SQLITE_DONE ? finished : rc, err);
 }
 
-/* The copy says of itself that it has a WAL, as the original does; it has none, and gets one when
- * it is opened as kv.<generation>.db. */
-static int copy_finish(sqlite3 *db, struct snapshot_info *info, struct err *err)
+/* Bytes 18 and 19 of the copy say, as those of the original do, that it has a WAL
+ * (https://www.sqlite.org/fileformat2.html#file_format_version_numbers). It has none, and gets one
+ * when it is opened as kv.<generation>.db. */
+static int make_plain(struct plain_file *f, struct err *err)
 {
-    char mode[16];
+    static const uint8_t rollback_journal[2] = {1, 1};
+    return plain_write(f, 18, rollback_journal, sizeof(rollback_journal), err);
+}
+
+static int copy_read(const char *path, struct snapshot_info *info, struct err *err)
+{
+    sqlite3 *db = NULL;
     struct sq_meta meta = {0};
     struct kv_head *head = mem_zalloc(sizeof(*head));
-    int rc = sq_text(db, "PRAGMA journal_mode=DELETE", mode, sizeof(mode), err);
-    if (rc == 0 && strcmp(mode, "delete") != 0)
-        rc = err_set(err, ERR_IO, "%s: still has a WAL", sqlite3_db_filename(db, "main"));
+    int rc = sq_open_immutable(path, &db, err);
     if (rc == 0)
         rc = sq_meta_open(&meta, db, err);
     if (rc == 0)
         rc = kv_head_read(&meta, head, err);
     sq_meta_close(&meta);
+    sq_close(db);
     if (rc == 0)
         *info = (struct snapshot_info){.index = head->applied,
                                        .term = head->applied_term,
@@ -151,9 +157,11 @@ int snapshot_take(struct data_dir *dir, uint64_t generation, const volatile bool
     if (rc == 0)
         rc = copy_pages(from, &f, to, cancelled, err);
     sq_close(from);
-    if (rc == 0)
-        rc = copy_finish(to, taken, err);
     sq_close(to);
+    if (rc == 0)
+        rc = make_plain(&f, err);
+    if (rc == 0)
+        rc = copy_read(path, taken, err);
     if (rc == 0)
         rc = snapshot_checksum(&f, cancelled, &taken->bytes, &taken->crc, err);
     if (rc == 0)

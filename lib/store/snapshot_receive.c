@@ -98,13 +98,17 @@ static int bad(const struct snapshot_receiver *r, struct err *err, const char *w
     return err_set(err, ERR_CORRUPT, "%s: received snapshot: %s", r->file.path, what);
 }
 
-/* The rows against digest and number in meta. */
+/* The rows against digest and number in meta; in order, or they would not be found by their keys.
+ */
 static int verify_rows(struct snapshot_receiver *r, sqlite3 *db, const struct kv_head *head,
                        struct err *err)
 {
     sqlite3_stmt *st = NULL;
     struct digest digest = {0};
     uint64_t keys = 0;
+    struct buf before;
+    bool ordered = true;
+    buf_init(&before, LIMIT_KEY_BYTES);
     int rc = sq_prepare(db, "SELECT key, version, timestamp, value FROM kv ORDER BY key", &st, err);
     while (rc == 0 && (rc = sq_row(st, err)) == 0) {
         struct row row = {.key = sq_column_bytes(st, 0),
@@ -112,11 +116,17 @@ static int verify_rows(struct snapshot_receiver *r, sqlite3 *db, const struct kv
                           .timestamp_ms = sq_column_u64(st, 2),
                           .value = sq_column_bytes(st, 3)};
         digest = digest_add(digest, kv_row_digest(&row));
+        ordered = ordered && slice_compare(slice_of(before.data, before.len), row.key) < 0;
+        buf_clear(&before);
+        ordered = ordered && buf_append(&before, row.key.data, row.key.len) == 0;
         keys++;
     }
+    buf_release(&before);
     sqlite3_finalize(st);
     if (rc != ERR_NOT_FOUND)
         return rc;
+    if (!ordered)
+        return bad(r, err, "its keys are not in order");
     if (keys != head->keys || !digest_equal(digest, head->digest))
         return bad(r, err, "its rows do not agree with its digest");
     return 0;
@@ -158,14 +168,21 @@ static int verify_database(struct snapshot_receiver *r, struct kv_head *head, st
 {
     sqlite3 *db = NULL;
     struct sq_meta meta = {0};
+    struct session *sessions = NULL;
+    size_t count;
     char result[256];
-    int rc = sq_open_immutable(r->file.path, &db, err);
+    bool empty = false;
+    int rc = sq_format_probe(r->file.path, &kv_format, &empty, err);
+    if (rc == 0 && empty)
+        rc = bad(r, err, "empty");
+    if (rc == 0)
+        rc = sq_open_immutable(r->file.path, &db, err);
     if (rc == 0)
         rc = kv_cache_set(db, LIMIT_HELPER_CACHE_KIB, err);
     if (rc == 0)
         rc = kv_file_check(db, err);
     if (rc == 0)
-        rc = sq_text(db, "PRAGMA quick_check(1)", result, sizeof(result), err);
+        rc = sq_text(db, "PRAGMA integrity_check(1)", result, sizeof(result), err);
     if (rc == 0 && strcmp(result, "ok") != 0)
         rc = bad(r, err, result);
     if (rc == 0)
@@ -176,6 +193,9 @@ static int verify_database(struct snapshot_receiver *r, struct kv_head *head, st
         rc = verify_head(r, head, err);
     if (rc == 0)
         rc = verify_rows(r, db, head, err);
+    if (rc == 0)
+        rc = kv_sessions_read(db, &sessions, &count, err);
+    mem_free(sessions);
     sq_meta_close(&meta);
     sq_close(db);
     return rc;

@@ -50,7 +50,7 @@ static bool journal_exists(const char *path)
 int sq_format_probe(const char *path, const struct sq_format *format, bool *empty, struct err *err)
 {
     /* Opened and closed before SQLite opens it: closing later would drop SQLite's POSIX locks. */
-    enum { HEADER = 100, AT_VERSION = 60, AT_APPLICATION = 68 };
+    enum { HEADER = 100, AT_WRITING = 18, AT_VERSION = 60, AT_APPLICATION = 68 };
     uint8_t header[HEADER];
     *empty = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -70,6 +70,10 @@ int sq_format_probe(const char *path, const struct sq_format *format, bool *empt
         return 0;
     if (n < HEADER || memcmp(header, "SQLite format 3", 16) != 0)
         return journal_exists(path) ? 0 : err_set(err, ERR_CORRUPT, "%s: not a database", path);
+    /* Else SQLite opens it, but for reading only. */
+    if (header[AT_WRITING] != header[AT_WRITING + 1] || header[AT_WRITING] < 1 ||
+        header[AT_WRITING] > 2)
+        return err_set(err, ERR_CORRUPT, "%s: its header is damaged", path);
     uint32_t application_id = get_be32(header + AT_APPLICATION);
     uint32_t version = get_be32(header + AT_VERSION);
     /* Both 0: made, but not yet filled, or filled in the WAL only. */

@@ -72,7 +72,14 @@ int sq_open(const char *path, int flags, sqlite3 **db, struct err *err)
     const char *vfs = NULL;
     if (flags & SQ_SHARED)
         vfs = STORE_VFS_SHARED;
-    return open_with(path, path, flags & ~SQ_SHARED, vfs, db, err);
+    int rc = open_with(path, path, flags & ~SQ_SHARED, vfs, db, err);
+    /* SQLite is content with reading a file that may not be written. */
+    if (rc == 0 && !(flags & SQLITE_OPEN_READONLY) && sqlite3_db_readonly(*db, "main")) {
+        rc = err_set(err, ERR_IO, "%s: cannot be written", path);
+        sq_close(*db);
+        *db = NULL;
+    }
+    return rc;
 }
 
 int sq_open_immutable(const char *path, sqlite3 **db, struct err *err)

@@ -10,7 +10,7 @@
 
 #include "lib/base/mem.h"
 
-enum { HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24, FRAMES_AT_ONCE = 64 };
+enum { HEADER_BYTES = 32, FRAME_HEADER_BYTES = 24, SECTOR_BYTES = 512, FRAMES_AT_ONCE = 64 };
 
 /* File header: magic, version, page size, checkpoint number, salts, checksums of the first 24. */
 enum { AT_MAGIC = 0, AT_VERSION = 4, AT_PAGE_BYTES = 8, AT_SALTS = 16, AT_SUM = 24 };
@@ -68,25 +68,67 @@ static bool frame_of_generation(const struct scan *s)
     return memcmp(s->frame + FRAME_AT_SALTS, s->salts, sizeof(s->salts)) == 0;
 }
 
-static bool frame_good(struct scan *s)
+/* Whether the frame's checksums go on from `before`; `s->sum` is changed. */
+static bool sum_goes_on(struct scan *s, const uint32_t before[2])
 {
-    if (!frame_of_generation(s) || be32(s->frame + FRAME_AT_PAGE) == 0)
-        return false;
+    memcpy(s->sum, before, sizeof(s->sum));
     sum_add(s, s->frame, 8);
     sum_add(s, s->frame + FRAME_HEADER_BYTES, s->frame_bytes - FRAME_HEADER_BYTES);
     return sum_is(s, s->frame + FRAME_AT_SUM);
 }
 
-/* The first frame that is not good has just been read. Whether a synced commit stands behind it. */
-static bool commit_synced_behind(struct scan *s)
+static bool frame_good(struct scan *s, const uint32_t before[2])
 {
-    bool commit = false;
+    return frame_of_generation(s) && be32(s->frame + FRAME_AT_PAGE) != 0 && sum_goes_on(s, before);
+}
+
+/* Disks write sectors whole: a frame's header that lies in one sector is what was written, even if
+ * the frame is torn. */
+static bool header_whole(uint64_t frame, size_t frame_bytes)
+{
+    uint64_t at = (HEADER_BYTES + frame * frame_bytes) % SECTOR_BYTES;
+    return at + FRAME_HEADER_BYTES <= SECTOR_BYTES;
+}
+
+/* Whether the frame was a good commit frame before one bit of its header rotted. */
+static bool was_commit(struct scan *s, const uint32_t before[2])
+{
+    bool was = false;
+    for (size_t bit = 0; bit < (size_t)FRAME_HEADER_BYTES * 8 && !was; bit++) {
+        s->frame[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+        was = be32(s->frame + FRAME_AT_COMMIT) && frame_good(s, before);
+        s->frame[bit / 8] ^= (uint8_t)(1U << (bit % 8));
+    }
+    return was;
+}
+
+/*
+ * The first frame that is not good has just been read, number `frame` from 0, and `sum` are the
+ * checksums behind the one before it. Whether a synced commit stands behind it, or in it: a commit
+ * frame of this generation with a further frame of this generation behind.
+ *
+ * A frame is believed to be a commit frame if its header lies in one sector, or if its checksums
+ * are right: else it may be old in one part and new in the other.
+ */
+static bool commit_synced_behind(struct scan *s, uint64_t frame, const uint32_t sum[2])
+{
+    bool commit = false;     /* there was one */
+    bool salts_only = false; /* the last frame would be one, had it our salts */
+    bool first = true;
+    uint32_t before[2] = {sum[0], sum[1]};
     do {
         bool ours = frame_of_generation(s);
-        if (ours && commit)
+        /* Rotten salts: its own checksums still go on in the next frame. */
+        if (!first && ours && (commit || (salts_only && sum_goes_on(s, before))))
             return true;
-        if (ours && be32(s->frame + FRAME_AT_PAGE) && be32(s->frame + FRAME_AT_COMMIT))
-            commit = true;
+        bool believed = be32(s->frame + FRAME_AT_COMMIT) &&
+                        (header_whole(frame, s->frame_bytes) || frame_good(s, before));
+        commit = commit || (ours && believed) || (first && was_commit(s, sum));
+        salts_only = believed && !ours;
+        before[0] = be32(s->frame + FRAME_AT_SUM);
+        before[1] = be32(s->frame + FRAME_AT_SUM + 4);
+        first = false;
+        frame++;
     } while (frame_next(s));
     return false;
 }
@@ -137,9 +179,10 @@ int wal_scan(const char *path, uint32_t page_bytes, struct wal_scan *out, struct
     if (rc || !usable)
         goto out;
     while (frame_next(&s)) {
-        if (!frame_good(&s)) {
+        uint32_t before[2] = {s.sum[0], s.sum[1]};
+        if (!frame_good(&s, before)) {
             out->torn = frame_of_generation(&s);
-            if (commit_synced_behind(&s))
+            if (commit_synced_behind(&s, out->frames, before))
                 rc =
                     err_set(err, ERR_CORRUPT,
                             "%s: frame %" PRIu64 " is damaged, and committed ones stand behind it: "
