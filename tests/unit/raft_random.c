@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "lib/base/err.h"
 #include "tests/support/torture.h"
@@ -27,9 +28,11 @@ enum {
 struct faults {
     uint32_t propose, read, crash, crash_all, start, cut, mend, pause, hang, fence, change,
         transfer;
+    uint32_t split, join; /* into two parts, and together again */
     uint32_t batch;
     uint32_t at_leader; /* how much of it befalls who leads */
     bool one_way;
+    bool single; /* cuts one link, not all of a node */
 };
 
 static uint64_t pick(struct torture *t, const uint64_t *of, size_t count)
@@ -71,6 +74,8 @@ static struct faults draw_faults(struct torture *t)
         .start = (uint32_t)PICK(t, 100, 300, 1000),
         .cut = (uint32_t)PICK(t, 0, 10, 50),
         .mend = (uint32_t)PICK(t, 30, 100, 200),
+        .split = (uint32_t)PICK(t, 0, 0, 10),
+        .join = (uint32_t)PICK(t, 20, 100),
         .pause = (uint32_t)PICK(t, 0, 5, 20),
         .hang = (uint32_t)PICK(t, 0, 3, 10),
         .fence = (uint32_t)PICK(t, 0, 0, 5),
@@ -103,6 +108,58 @@ static void draw_regicide(struct torture *t, struct torture_plan *plan, struct f
     };
 }
 
+/* Parts that are cut off from each other, and changes of membership wherever somebody leads: what
+ * majorities that do not overlap would do (§4.1, §4.3). */
+static void draw_schism(struct torture *t, struct torture_plan *plan, struct faults *f)
+{
+    plan->voters = 3;
+    plan->append_entries_max = (uint32_t)PICK(t, 1, 2, 50);
+    plan->compact_after = (uint32_t)PICK(t, 0, 0, 15);
+    plan->loss = plan->duplicate = 0;
+    plan->delay_max_us = 1000 + torture_below(t, 4000);
+    plan->slow_delay_max_us = 20000;
+    plan->disk_max_us = 1000 + torture_below(t, 4000);
+    *f = (struct faults){
+        .propose = 100,
+        .read = 200,
+        .crash = (uint32_t)PICK(t, 0, 0, 10),
+        .start = 300,
+        .split = 20 + (uint32_t)torture_below(t, 60),
+        .join = 20 + (uint32_t)torture_below(t, 60),
+        .change = 200 + (uint32_t)torture_below(t, 400),
+        .transfer = (uint32_t)PICK(t, 0, 0, 20),
+        .at_leader = 500,
+        .batch = 1,
+    };
+}
+
+/* Single links cut, processes restarted within a moment, leadership handed on, clocks apart, on a
+ * quick network: what would elect somebody beside a lease (§6.4.1). */
+static void draw_usurpers(struct torture *t, struct torture_plan *plan, struct faults *f)
+{
+    plan->voters = 3;
+    plan->loss = plan->duplicate = 0;
+    plan->delay_max_us = 200 + torture_below(t, 3000);
+    plan->slow_delay_max_us = PICK(t, 5000, 200000);
+    plan->disk_max_us = 100 + torture_below(t, 1000);
+    plan->clock_drift_ppm = (uint32_t)PICK(t, 0, 200000);
+    *f = (struct faults){
+        .propose = 20,
+        .read = 800,
+        .crash = 20 + (uint32_t)torture_below(t, 80),
+        .start = 900,
+        .cut = 20 + (uint32_t)torture_below(t, 50),
+        .mend = 30 + (uint32_t)torture_below(t, 50),
+        .pause = (uint32_t)PICK(t, 0, 20),
+        .hang = (uint32_t)PICK(t, 0, 10),
+        .transfer = (uint32_t)PICK(t, 0, 20, 100),
+        .at_leader = (uint32_t)PICK(t, 300, 600),
+        .batch = 1,
+        .one_way = torture_chance(t, 300),
+        .single = true,
+    };
+}
+
 /* ---- what happens ---- */
 
 static raft_id any_node(struct torture *t)
@@ -124,7 +181,7 @@ static raft_id victim_of(struct torture *t, const struct faults *f)
 static void cut_links(struct torture *t, const struct faults *f)
 {
     raft_id victim = victim_of(t, f);
-    bool all = torture_chance(t, 500);
+    bool all = !f->single && torture_chance(t, 500);
     raft_id peer = any_node(t);
     for (raft_id id = 1; id < TORTURE_NODES; id++) {
         if (!all && id != peer)
@@ -133,6 +190,18 @@ static void cut_links(struct torture *t, const struct faults *f)
         if (!f->one_way)
             t->cut[id][victim] = true;
     }
+}
+
+/* The leader's part is small more often than not. */
+static void split_links(struct torture *t)
+{
+    raft_id leader = torture_leader(t);
+    bool part[TORTURE_NODES] = {false};
+    for (raft_id id = 1; id < TORTURE_NODES; id++)
+        part[id] = id == leader || torture_chance(t, 350);
+    for (raft_id a = 1; a < TORTURE_NODES; a++)
+        for (raft_id b = 1; b < TORTURE_NODES; b++)
+            t->cut[a][b] = part[a] != part[b];
 }
 
 static void mend_links(struct torture *t)
@@ -219,6 +288,10 @@ static void break_things(struct torture *t, const struct faults *f)
         cut_links(t, f);
     if (torture_chance(t, f->mend))
         mend_links(t);
+    if (torture_chance(t, f->split))
+        split_links(t);
+    if (torture_chance(t, f->join))
+        memset(t->cut, 0, sizeof(t->cut));
     if (torture_chance(t, f->pause))
         torture_pause(t, victim_of(t, f), torture_below(t, 4 * TORTURE_ELECTION_US));
     if (torture_chance(t, f->hang))
@@ -231,10 +304,11 @@ static void one_period(struct torture *t, const struct faults *f)
 {
     use_leaders(t, f);
     break_things(t, f);
+    for (raft_id id = 1; id < TORTURE_NODES; id++)
+        if (t->nodes[id].core && raft_state(t->nodes[id].core) == RAFT_LEADER &&
+            torture_chance(t, f->change))
+            change_membership(t, id);
     raft_id leader = torture_leader(t);
-    if (leader && torture_chance(t, f->change))
-        change_membership(t, leader);
-    leader = torture_leader(t);
     if (leader && torture_chance(t, f->transfer))
         torture_transfer(t, leader, torture_chance(t, 300) ? 0 : any_node(t));
 }
@@ -339,6 +413,10 @@ static bool run_seed(uint64_t seed, bool verbose, struct totals *sum)
     struct faults f = draw_faults(&draws);
     if (seed % 8 == 0)
         draw_regicide(&draws, &plan, &f);
+    else if (seed % 8 == 4)
+        draw_schism(&draws, &plan, &f);
+    else if (seed % 8 == 2)
+        draw_usurpers(&draws, &plan, &f);
     struct torture *t = torture_new(seed, plan);
     t->verbose = verbose;
     for (uint64_t end = t->now_us + FAULTS_US; t->now_us < end && !t->failed;) {
