@@ -352,6 +352,9 @@ static int name_and_place(struct node_options *o, struct err *err)
         snprintf(dir, sizeof dir, "./%s.raftkv", set.node_id);
         set.data_dir = dir;
     }
+    if (*set.data_dir == '\0') {
+        return err_set(err, ERR_USAGE, "--data-dir is empty");
+    }
     if (set.heartbeat_interval_ms * 3 > set.election_timeout_ms) {
         return err_set(err, ERR_USAGE,
                        "--heartbeat-interval %llums is over a third of --election-timeout %llums",
