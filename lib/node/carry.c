@@ -437,8 +437,7 @@ void carry_overlay(struct carry *c, uint64_t bytes)
 void carry_disk_low(struct carry *c, bool low, uint64_t now_us)
 {
     c->disk_low = low;
-    if (!low || now_us < c->low_due_us || raft_state(c->raft) != RAFT_LEADER ||
-        carry_single_voter(c)) {
+    if (!low || now_us < c->low_due_us || raft_state(c->raft) != RAFT_LEADER) {
         return;
     }
     if (carry_transfer(c, 0, now_us, NULL) == 0) {

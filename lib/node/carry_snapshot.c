@@ -157,7 +157,7 @@ void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us)
     struct raft_event event = {
         .type = RAFT_SNAPSHOT_INSTALLED, .now_us = now_us, .snapshot = &snapshot};
 
-    ASSERT(c->install == INSTALL_SWITCHING);
+    ASSERT(c->install == INSTALL_SWITCHING && c->handed == c->applied && c->handed_bytes == 0);
     for (uint32_t i = 0; i < snapshot.configuration.count; i++) {
         carry_book_add(c, &c->install_cut.membership.addresses[i]);
     }
@@ -167,7 +167,6 @@ void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us)
         log_cache_reset(&c->cache, snapshot.index + 1);
     }
     c->handed = c->applied = snapshot.index;
-    c->handed_bytes = 0;
     c->apply_read = 0;
     c->install = INSTALL_NONE;
     c->figures.snapshots_installed++;

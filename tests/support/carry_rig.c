@@ -511,12 +511,18 @@ static void io_state_changed(void *self)
 
 static void io_send(void *self, const struct peer_message *m)
 {
-    rig_net_send(self, m);
+    struct rig_node *n = self;
+
+    CHECK(!n->installing); /* the core stands still */
+    rig_net_send(n, m);
 }
 
 static void io_reply(void *self, uint64_t context, const struct raft_message *m)
 {
-    rig_net_reply(self, context, m);
+    struct rig_node *n = self;
+
+    CHECK(!n->installing);
+    rig_net_reply(n, context, m);
 }
 
 void rig_tick(struct rig *r, raft_id id)
