@@ -328,7 +328,7 @@ readyz_says() { # NODE TEXT
     put "$lead" still served
 
     rm -rf "$(data_dir_of "$victim")"
-    start_node "$victim" --standby --trailing-entries 100
+    start_standby "$victim" --trailing-entries 100
     begin_load -c 4
     await_acks 50
     json_post "$lead" "/members/$victim/replace?timeout=20s" \

@@ -6,16 +6,6 @@ setup() {
     start_cluster 3
 }
 
-# A node that waits to be taken in; its own flags are asked of the cluster.
-start_newcomer() {
-    start_node "$1" --standby
-    wait_until 10 answers "$1"
-}
-
-answers() {
-    curl -sf --max-time 2 -o /dev/null "$(url_of "$1")/livez"
-}
-
 role_of() {
     ctl -o json status | jq -r --arg name "$1" '.members[] | select(.name == $name) | .role'
 }
@@ -96,7 +86,7 @@ member_names() {
 
 @test "member add: catches up, is promoted, and is waited for" {
     put_many node1 k 1 500
-    start_newcomer node4
+    start_standby node4
     run --separate-stderr ctl member add node4 "$(url_of node4)"
     assert_success
     assert_output --regexp '^node4  [0-9a-f]{16}  voter$'
@@ -111,7 +101,7 @@ member_names() {
 }
 
 @test "member add --learner, promote" {
-    start_newcomer node4
+    start_standby node4
     run ctl member add --learner node4 "$(url_of node4)"
     assert_success
     assert_output --regexp '^(raftkv-ctl: .*\n)*node4  [0-9a-f]{16}  learner$'
@@ -143,7 +133,7 @@ member_names() {
     put_many node1 k 1 200
     gone=$(followers | head -n 1)
     kill_node "$gone"
-    start_newcomer node4
+    start_standby node4
     run --separate-stderr ctl --timeout 20s member replace "$gone" node4 "$(url_of node4)"
     assert_success
     assert_output --regexp '^node4  [0-9a-f]{16}  voter$'
@@ -155,7 +145,7 @@ member_names() {
 }
 
 @test "member add --wait: what is not done in time is exit status 5, and goes on" {
-    start_newcomer node4
+    start_standby node4
     pause_node node4
     run ctl --timeout 2s member add node4 "$(url_of node4)"
     [[ $status == [45] ]]

@@ -17,6 +17,7 @@
 # Only processes that were started here are ever signalled, each by its pid.
 #
 #   start_node NAME [FLAG…]       a node with a data dir and a port of its own; does not wait
+#   start_standby NAME [FLAG…]    one with --standby; waits until it answers
 #   start_cluster N [FLAG…]       node1 … nodeN with --cluster; waits until all are ready
 #   restart_node NAME [FLAG…]     again, with the flags it was started with (and more)
 #   kill_node NAME [SIGNAL]       SIGKILL (or another), and waits for its end
@@ -244,6 +245,12 @@ resume_node() {
 }
 
 # ---- states of nodes
+
+# A node that waits to be added; answers when this returns.
+start_standby() {
+    start_node "$1" --standby "${@:2}"
+    wait_until "$E2E_WAIT_SECONDS" curl -sf --max-time 2 -o /dev/null "$(url_of "$1")/livez"
+}
 
 answers_ready() {
     curl -sf --max-time 2 -o /dev/null "$(url_of "$1")/readyz"

@@ -72,7 +72,7 @@ member_json() { # NAME [NAME TO GIVE]
 @test "a standby waits until it is added, through any node; the same again: the same answer" {
     local follower
     start_cluster 3
-    start_node node4 --standby
+    start_standby node4
     waits() {
         http GET node4 '/readyz?verbose' && [ "$http_status" = 503 ]
     }
@@ -97,7 +97,7 @@ member_json() { # NAME [NAME TO GIVE]
 
 @test "auto_promote false: a learner, until it is promoted" {
     start_cluster 3
-    start_node node4 --standby
+    start_standby node4
     json_post "$(leader)" /members \
         "{\"name\":\"node4\",\"url\":\"$(url_of node4)\",\"auto_promote\":false}"
     replied 200
@@ -123,7 +123,7 @@ member_json() { # NAME [NAME TO GIVE]
     local before other
     start_cluster 1
     start_node stranger
-    start_node node2 --standby
+    start_standby node2
     wait_ready stranger
     free_port other
     before=$(curl -s "$(url_of node1)/members" | jq -c .configuration_index)
@@ -257,7 +257,7 @@ member_json() { # NAME [NAME TO GIVE]
     begin_load -s -c 8
     await_acks 100
     old=$(followers | head -n 1)
-    start_node node4 --standby
+    start_standby node4
     json_post "$(leader)" "/members/$old/replace?timeout=20s" "$(member_json node4)"
     replied 200
     # shellcheck disable=SC2046
@@ -266,7 +266,7 @@ member_json() { # NAME [NAME TO GIVE]
     kill_node "$old"
     await_acks 100
     old=$(leader)
-    start_node node5 --standby
+    start_standby node5
     json_post "$old" "/members/$old/replace?timeout=20s" "$(member_json node5)"
     [ "$http_status" = 200 ] || refused 503 no_leader unknown
     wait_until 20 says_removed "$old"
@@ -287,7 +287,7 @@ member_json() { # NAME [NAME TO GIVE]
     put_many node1 k/ 1 50
     old=$(followers | head -n 1)
     kill_node "$old"
-    start_node node4 --standby
+    start_standby node4
     json_post "$(leader)" "/members/$old/replace?timeout=20s" "$(member_json node4)"
     replied 200
     # shellcheck disable=SC2046
@@ -304,7 +304,7 @@ member_json() { # NAME [NAME TO GIVE]
 @test "a change while another runs is 409 conflict" {
     local lead paused
     start_cluster 3 --election-timeout 2s
-    start_node node4 --standby
+    start_standby node4
     lead=$(leader)
     paused=$(followers | grep -vx node4)
     # Two of three stand still: what begins now does not end.
