@@ -4,6 +4,12 @@
 load helper
 load api
 
+teardown() {
+    [ -z "${by_file:-}" ] || kill -KILL "$by_file" 2>/dev/null || true
+    [ -z "${read_only:-}" ] || rm -r "$read_only"
+    end_test
+}
+
 as=() # another user than this one
 
 node() {
@@ -155,7 +161,7 @@ node_says() { # NAME JQ: of GET /node
     RAFTKV_NODE_ID=environment RAFTKV_READ_MODE=lease start_node flag --config "$config"
     wait_ready flag
     [ "$(node_says flag .name)" = flag ]
-    head -n 1 "$(log_of flag)" | jq -e .node
+    [ "$(head -n 1 "$(log_of flag)" | jq -r .node)" = flag ]
     http PUT flag /kv/k --data-binary 12345678
     refused 413 too_large
     holds '.error.limit == 7'
@@ -167,14 +173,15 @@ node_says() { # NAME JQ: of GET /node
     kill_node flag
     # The environment names the file; a file's own numbers and words are as good as flags'.
     echo "{\"port\": $port, \"data-dir\": \"$BATS_TEST_TMPDIR/by-file\", \"standby\": true}" >"$config"
-    RAFTKV_CONFIG=$config timeout 20 "$RAFTKV_BIN/raftkv-node" 3>&- 2>/dev/null &
-    local pid=$!
+    RAFTKV_CONFIG=$config "$RAFTKV_BIN/raftkv-node" 3>&- 2>"$BATS_TEST_TMPDIR/by-file.log" &
+    by_file=$!
     answers_there() {
         [ "$(curl -s "http://127.0.0.1:$port/node" | jq -r .state)" = forming ]
     }
     wait_until 10 answers_there
-    kill -TERM "$pid"
-    wait "$pid"
+    kill -TERM "$by_file"
+    wait "$by_file" || fail_with "status $?: $(<"$BATS_TEST_TMPDIR/by-file.log")"
+    by_file=
     [ -d "$BATS_TEST_TMPDIR/by-file" ]
 }
 
@@ -224,14 +231,11 @@ node_says() { # NAME JQ: of GET /node
     local port
     free_port port
     [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-    "${as[@]}" test -x "$RAFTKV_BIN/raftkv-node" -a -x "$BATS_TEST_TMPDIR" ||
-        skip "nobody may not come here"
-    mkdir "$BATS_TEST_TMPDIR/read-only"
-    chmod 555 "$BATS_TEST_TMPDIR/read-only"
-    start_fails "$BATS_TEST_TMPDIR/read-only" -- --port "$port" \
-        --data-dir "$BATS_TEST_TMPDIR/read-only"
-    start_fails "$BATS_TEST_TMPDIR/read-only/sub" -- --port "$port" \
-        --data-dir "$BATS_TEST_TMPDIR/read-only/sub"
+    read_only=$(mktemp -d "${TMPDIR:-/tmp}/raftkv-read-only.XXXXXX")
+    chmod 555 "$read_only"
+    "${as[@]}" test -x "$RAFTKV_BIN/raftkv-node" -a -x "$read_only" || skip "nobody may not come here"
+    start_fails "$read_only" -- --port "$port" --data-dir "$read_only"
+    start_fails "$read_only/sub" -- --port "$port" --data-dir "$read_only/sub"
 }
 
 @test "a port that is taken" {
