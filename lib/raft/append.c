@@ -68,11 +68,11 @@ static void refuse_append(struct raft *r, const struct raft_message *m)
                        raft_terms_at(&r->terms, m->prev_index), m->prev_term, hint);
 }
 
-/* Its log contradicts what is committed here, which no leader's does (§3.6.3): refused, nothing
- * touched. */
+/* Its log contradicts what is committed here, which no leader's does (§3.6.3), or what itself has
+ * sent in this term, which it never takes back (§3.5): refused, nothing touched. */
 static void refuse_contradiction(struct raft *r, const struct raft_message *m, raft_index at)
 {
-    raft_trace_add(r, TRACE_APPEND_CONTRADICTS, m->from, at, r->commit, 0, 0);
+    raft_trace_add(r, TRACE_APPEND_CONTRADICTS, m->from, at, r->verified, 0, 0);
     struct raft_message *reply = reply_to(r, m);
     reply->reject_index = m->prev_index;
     reply->hint_index = r->commit;
@@ -110,7 +110,7 @@ static raft_index extend(struct raft *r, const struct raft_message *m, raft_inde
 
 /* Takes over the entries that are not there yet; what conflicts goes first, with all behind it. An
  * entry that is there and equal is left alone, and so is what follows it: the message may be an old
- * one. False: it contradicts a committed entry. */
+ * one. False: it contradicts what stands fast. */
 static bool take_entries(struct raft *r, const struct raft_message *m, raft_index *verified)
 {
     raft_index first = m->prev_index + 1, last = m->prev_index + m->entry_count;
@@ -128,7 +128,7 @@ static bool take_entries(struct raft *r, const struct raft_message *m, raft_inde
     raft_index conflict = raft_terms_conflict(&r->terms, first, last, m->runs, m->run_count);
     if (conflict > last)
         return true;
-    if (conflict <= r->commit || conflict <= r->configurations.items[0].index) {
+    if (conflict <= r->verified || conflict <= r->configurations.items[0].index) {
         refuse_contradiction(r, m, conflict);
         return false;
     }
@@ -138,8 +138,6 @@ static bool take_entries(struct raft *r, const struct raft_message *m, raft_inde
         raft_terms_truncate(&r->terms, conflict);
         raft_persist_truncate(r, conflict);
         raft_membership_truncate(r, conflict);
-        if (r->verified >= conflict)
-            r->verified = conflict - 1;
     }
     *verified = extend(r, m, conflict);
     return true;

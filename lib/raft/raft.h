@@ -282,8 +282,9 @@ struct raft_update {
 
     bool state_changed; /* state, term or leader differ from before this step */
     bool configuration_changed;
-    int transfer_status; /* 0: nothing to report; 1: done (somebody else leads), else an enum
-                            err_code */
+    int transfer_status; /* 0: nothing to report; 1: done (somebody else leads); ERR_TIMEOUT;
+                            ERR_AGAIN: the target cannot campaign now; ERR_CONFLICT: it is no voter
+                            any more */
     uint64_t wake_us;    /* step RAFT_TICK then, at the latest; UINT64_MAX: never */
 };
 

@@ -341,6 +341,7 @@ void raft_transfer_check(struct raft *r);   /* the configuration changed */
 struct raft_follower *raft_transfer_best(struct raft *r);
 void raft_transfer_hand_over(struct raft *r); /* TIMEOUT_NOW to the best voter, if any answers */
 void raft_transfer_timeout_now(struct raft *r, const struct raft_message *m);
+void raft_transfer_reply(struct raft *r, const struct raft_message *m);
 
 static inline bool raft_id_is_self(const struct raft *r, raft_id id)
 {

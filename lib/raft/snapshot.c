@@ -18,20 +18,6 @@ int raft_snapshot_compacted(struct raft *r, const struct raft_snapshot *s)
     return 0;
 }
 
-static void install_configuration(struct raft *r, const struct raft_snapshot *s, bool keeps_tail)
-{
-    struct raft_configurations *all = &r->configurations;
-    struct raft_configuration kept[RAFT_CONFIGURATIONS_MAX];
-    uint32_t kept_count = 0;
-    for (uint32_t i = 0; keeps_tail && i < all->count; i++)
-        if (all->items[i].index > s->index)
-            kept[kept_count++] = all->items[i];
-    raft_membership_reset(r, &s->configuration);
-    for (uint32_t i = 0; i < kept_count; i++)
-        raft_membership_push(r, &kept[i]);
-    r->out.configuration_changed = true;
-}
-
 /* State and log are the snapshot's now, durably. Entries behind it stay if our log holds the
  * snapshot's last entry, else nothing of it can be trusted, configurations included (§5.3). */
 int raft_snapshot_installed(struct raft *r, const struct raft_snapshot *s)
@@ -56,7 +42,12 @@ int raft_snapshot_installed(struct raft *r, const struct raft_snapshot *s)
     if (r->verified > r->terms.last)
         r->verified = r->terms.last;
     raft_commit_to(r, s->index);
-    install_configuration(r, s, keeps_tail);
+    if (keeps_tail) { /* the log says the same of the configuration */
+        raft_membership_compact(r, s->index);
+    } else {
+        raft_membership_reset(r, &s->configuration);
+        r->out.configuration_changed = true;
+    }
     raft_persist_snapshot(r, s->index, keeps_tail);
     return 0;
 }

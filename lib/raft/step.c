@@ -76,7 +76,7 @@ static int dispatch_message(struct raft *r, const struct raft_message *m)
     case RAFT_APPEND_REPLY: raft_replication_reply(r, m); return 0;
     case RAFT_HEARTBEAT_REPLY: raft_replication_heartbeat_reply(r, m); return 0;
     case RAFT_READ_INDEX_REPLY: raft_read_index_reply(r, m); return 0;
-    case RAFT_TIMEOUT_NOW_REPLY:
+    case RAFT_TIMEOUT_NOW_REPLY: raft_transfer_reply(r, m); return 0;
     case RAFT_PRE_VOTE:
     case RAFT_SEND_SNAPSHOT:
     case RAFT_MESSAGE_TYPES: break;

@@ -35,7 +35,7 @@
     X(APPEND_GAP, "append from {p} after {a}: our log ends at {b}: refused, hint ({c},{d})")       \
     X(APPEND_MISMATCH, "append from {p} after {a}: our term there is {b}, not {c}: refused, "      \
                        "hint {d}")                                                                 \
-    X(APPEND_CONTRADICTS, "append from {p} contradicts entry {a}, committed up to {b}: refused")   \
+    X(APPEND_CONTRADICTS, "append from {p} contradicts entry {a}, verified up to {b}: refused")    \
     X(TRUNCATES, "entry {a} has term {c}, {p} sends {d}: truncates {a} to {b}")                    \
     X(RUNS_FULL, "no room for another term at {a}: takes no more of {p}'s entries up to {b}")      \
     X(REPLIES_FULL, "too many replies wait: {p} is answered at once, {b} of {a} durable")          \

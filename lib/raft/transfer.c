@@ -129,3 +129,10 @@ void raft_transfer_timeout_now(struct raft *r, const struct raft_message *m)
     if (willing)
         raft_election_start(r, true);
 }
+
+/* The target cannot campaign (stalled, fenced): no use in waiting for it. */
+void raft_transfer_reply(struct raft *r, const struct raft_message *m)
+{
+    if (r->state == RAFT_LEADER && r->transfer_told && r->transfer_to == m->from && !m->granted)
+        finish(r, ERR_AGAIN);
+}

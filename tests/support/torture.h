@@ -154,11 +154,15 @@ uint64_t torture_below(struct torture *t, uint64_t bound);
 bool torture_chance(struct torture *t, uint32_t per_mille);
 uint64_t torture_clock(const struct torture *t, const struct torture_node *n);
 
-/* --- inside (torture.c, torture_disk.c, torture_check.c) */
+/* --- inside (torture.c, torture_net.c, torture_disk.c, torture_check.c) */
 void torture_fail(struct torture *t, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 void *torture_keep(struct torture *t, const void *data, size_t size);
 int torture_step(struct torture *t, struct torture_node *n, struct raft_event event,
                  const struct torture_entry *entries);
+void torture_send(struct torture *t, struct torture_node *n, const struct raft_message *out);
+uint64_t torture_queue_due(const struct torture *t);
+void torture_queue_run(struct torture *t); /* what is due first happens */
+void torture_queue_clear(struct torture *t);
 void torture_disk_add(struct torture *t, struct torture_node *n, const struct torture_write *w);
 void torture_disk_run(struct torture *t, struct torture_node *n);
 void torture_disk_watch(struct torture *t, struct torture_node *n);
