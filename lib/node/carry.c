@@ -288,6 +288,7 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
         c->io.membership(c->io.self, &c->membership);
     }
     if (u.state_changed) {
+        c->later_us = event->now_us; /* another leader, perhaps: what it refused is asked again */
         c->io.state_changed(c->io.self);
     }
     carry_install_continue(c);
@@ -399,8 +400,8 @@ void carry_persisted(struct carry *c, uint64_t persist, uint64_t now_us)
     ASSERT(persist > c->persist_done && persist <= c->persist_issued);
     c->persist_done = persist;
     c->persist_since_us = now_us;
+    carry_step(c, &event, NULL, 0); /* first: with it an installation may begin */
     carry_check_stall(c, now_us);
-    carry_step(c, &event, NULL, 0);
 }
 
 /* ---- stalls ---- */

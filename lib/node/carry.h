@@ -61,7 +61,7 @@ struct carry_request {
     raft_term term;          /* write: of its entry; read by lease: of the leader whose it is */
     uint64_t lease_until_us; /* read by lease: good only before */
     bool in_deadlines;
-    bool by_lease;                  /* read, CARRY_BATCHED: in which of the batches */
+    uint8_t list;                   /* read, CARRY_BATCHED: enum carry_read_list */
     struct carry_read_batch *batch; /* CARRY_INDEXING */
     RB_ENTRY(carry_request) by_index;
     RB_ENTRY(carry_request) by_deadline;

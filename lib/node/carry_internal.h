@@ -72,9 +72,15 @@ RB_HEAD(carry_index_tree, carry_request);
 RB_HEAD(carry_deadline_tree, carry_request);
 TAILQ_HEAD(carry_list, carry_request);
 
+/* Reads that wait to be asked for; LATER: the leader refused them, and nothing else is known yet.
+ */
+enum carry_read_list { READS_BY_INDEX, READS_BY_LEASE, READS_LATER, READ_LISTS };
+
 /* Reads that share one ReadIndex request. */
 struct carry_read_batch {
     uint64_t id;
+    raft_id leader; /* who was asked, in which term */
+    raft_term term;
     bool lease;
     struct carry_list reads;
     TAILQ_ENTRY(carry_read_batch) link;
@@ -121,7 +127,8 @@ struct carry {
     /* clients */
     struct carry_list write_batch; /* CARRY_BATCHED */
     uint32_t write_batch_count;
-    struct carry_list read_batch[2]; /* by index; by lease */
+    struct carry_list read_lists[READ_LISTS]; /* CARRY_BATCHED */
+    uint64_t later_us;                        /* when READS_LATER are asked for again */
     struct carry_read_batches read_batches;
     uint64_t next_read;
     struct carry_index_tree writes, reads; /* CARRY_APPLYING, by (index, term) */

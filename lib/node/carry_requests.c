@@ -47,8 +47,9 @@ RB_GENERATE(carry_deadline_tree, carry_request, by_deadline, carry_deadline_comp
 void carry_requests_init(struct carry *c)
 {
     TAILQ_INIT(&c->write_batch);
-    TAILQ_INIT(&c->read_batch[0]);
-    TAILQ_INIT(&c->read_batch[1]);
+    for (int i = 0; i < READ_LISTS; i++) {
+        TAILQ_INIT(&c->read_lists[i]);
+    }
     TAILQ_INIT(&c->read_batches);
     RB_INIT(&c->writes);
     RB_INIT(&c->reads);
@@ -341,12 +342,12 @@ static bool fresh_enough(const struct carry *c, uint64_t max_stale_us, uint64_t 
     return c->fresh_us > 0 && now_us - c->fresh_us <= max_stale_us;
 }
 
-static void batch_read(struct carry *c, struct carry_request *r, bool lease)
+static void batch_read(struct carry *c, struct carry_request *r, enum carry_read_list list)
 {
     r->state = CARRY_BATCHED;
-    r->by_lease = lease;
+    r->list = (uint8_t)list;
     r->lease_until_us = 0;
-    TAILQ_INSERT_TAIL(&c->read_batch[lease], r, link);
+    TAILQ_INSERT_TAIL(&c->read_lists[list], r, link);
 }
 
 void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_us)
@@ -373,7 +374,7 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
         c->figures.reads_stale++;
         dispatch_read(c, r);
     } else {
-        batch_read(c, r, r->mode == CARRY_LEASE);
+        batch_read(c, r, r->mode == CARRY_LEASE ? READS_BY_LEASE : READS_BY_INDEX);
     }
 }
 
@@ -406,8 +407,9 @@ static void fail_reads(struct carry *c, struct carry_list *reads, int code)
     }
 }
 
-static void read_batch(struct carry *c, bool lease, uint64_t now_us)
+static void read_batch(struct carry *c, enum carry_read_list list, uint64_t now_us)
 {
+    bool lease = list == READS_BY_LEASE;
     struct raft_event event = {.type = RAFT_READ, .now_us = now_us, .read.lease = lease};
     struct carry_read_batch *b = mem_zalloc(sizeof *b);
     struct carry_request *r;
@@ -416,8 +418,10 @@ static void read_batch(struct carry *c, bool lease, uint64_t now_us)
 
     b->id = event.read.id = id;
     b->lease = lease;
+    b->leader = raft_leader(c->raft);
+    b->term = raft_term_current(c->raft);
     TAILQ_INIT(&b->reads);
-    TAILQ_CONCAT(&b->reads, &c->read_batch[lease], link);
+    TAILQ_CONCAT(&b->reads, &c->read_lists[list], link);
     TAILQ_FOREACH(r, &b->reads, link)
     {
         r->state = CARRY_INDEXING;
@@ -438,6 +442,20 @@ static void read_batch(struct carry *c, bool lease, uint64_t now_us)
     TAILQ_FOREACH(r, &b->reads, link)
     {
         deadline_set(c, r);
+    }
+}
+
+/* Nothing was served: the new leader is asked at once, the one that refused after a while. */
+static void ask_again(struct carry *c, struct carry_request *r, const struct carry_read_batch *b,
+                      uint64_t now_us)
+{
+    if (b->leader == raft_leader(c->raft) && b->term == raft_term_current(c->raft)) {
+        if (TAILQ_EMPTY(&c->read_lists[READS_LATER])) {
+            c->later_us = now_us + c->options.raft.heartbeat_interval_us;
+        }
+        batch_read(c, r, READS_LATER);
+    } else {
+        batch_read(c, r, b->lease ? READS_BY_LEASE : READS_BY_INDEX);
     }
 }
 
@@ -464,8 +482,7 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
             }
             dispatch_read(c, r);
         } else if (raft_leader(c->raft) != 0 && r->deadline_us > now_us) {
-            deadline_clear(c, r);
-            batch_read(c, r, b->lease); /* nothing was served: ask the new leader */
+            ask_again(c, r, b, now_us);
         } else {
             answer_error(c, r, ERR_NO_LEADER, OUTCOME_NONE, "leadership changed during the read");
         }
@@ -485,7 +502,7 @@ bool carry_read_done(struct carry *c, struct carry_request *r, uint64_t now_us)
 {
     ASSERT(r->state == CARRY_READING);
     if (r->lease_until_us > 0 && !lease_held(c, r, now_us)) {
-        batch_read(c, r, false);
+        batch_read(c, r, READS_BY_INDEX);
         return false;
     }
     r->state = CARRY_IDLE;
@@ -503,8 +520,8 @@ static void turn_while_switching(struct carry *c)
 
     refuse_batch(c, &c->write_batch, ERR_NO_LEADER);
     c->write_batch_count = 0;
-    for (int lease = 0; lease < 2; lease++) {
-        TAILQ_FOREACH(r, &c->read_batch[lease], link)
+    for (int i = 0; i < READ_LISTS; i++) {
+        TAILQ_FOREACH(r, &c->read_lists[i], link)
         {
             deadline_set(c, r);
         }
@@ -520,9 +537,12 @@ void carry_requests_turn(struct carry *c, uint64_t now_us)
     while (c->write_batch_count > 0) {
         propose_batch(c, now_us);
     }
-    for (int lease = 0; lease < 2; lease++) {
-        if (!TAILQ_EMPTY(&c->read_batch[lease])) {
-            read_batch(c, lease, now_us);
+    if (now_us >= c->later_us) {
+        TAILQ_CONCAT(&c->read_lists[READS_BY_INDEX], &c->read_lists[READS_LATER], link);
+    }
+    for (int i = READS_BY_INDEX; i <= READS_BY_LEASE; i++) {
+        if (!TAILQ_EMPTY(&c->read_lists[i])) {
+            read_batch(c, (enum carry_read_list)i, now_us);
         }
     }
 }
@@ -531,13 +551,19 @@ uint64_t carry_requests_wake_us(const struct carry *c)
 {
     struct carry_deadline_tree *tree = (struct carry_deadline_tree *)(uintptr_t)&c->deadlines;
     const struct carry_request *r = RB_MIN(carry_deadline_tree, tree);
-    bool batched = !TAILQ_EMPTY(&c->write_batch) || !TAILQ_EMPTY(&c->read_batch[0]) ||
-                   !TAILQ_EMPTY(&c->read_batch[1]);
+    uint64_t wake = r ? r->deadline_us : UINT64_MAX;
 
-    if (batched && c->install != INSTALL_SWITCHING) {
+    if (c->install == INSTALL_SWITCHING) {
+        return wake;
+    }
+    if (!TAILQ_EMPTY(&c->write_batch) || !TAILQ_EMPTY(&c->read_lists[READS_BY_INDEX]) ||
+        !TAILQ_EMPTY(&c->read_lists[READS_BY_LEASE])) {
         return 0; /* asked again by the last turn: there must be another */
     }
-    return r ? r->deadline_us : UINT64_MAX;
+    if (!TAILQ_EMPTY(&c->read_lists[READS_LATER]) && c->later_us < wake) {
+        wake = c->later_us;
+    }
+    return wake;
 }
 
 static void take_out(struct carry *c, struct carry_request *r)
@@ -546,7 +572,7 @@ static void take_out(struct carry *c, struct carry_request *r)
         RB_REMOVE(carry_index_tree, r->write ? &c->writes : &c->reads, r);
     } else if (r->state == CARRY_BATCHED) {
         ASSERT(!r->write);
-        TAILQ_REMOVE(&c->read_batch[r->by_lease], r, link);
+        TAILQ_REMOVE(&c->read_lists[r->list], r, link);
     } else {
         ASSERT(r->state == CARRY_INDEXING);
         TAILQ_REMOVE(&r->batch->reads, r, link);
@@ -577,8 +603,9 @@ void carry_requests_free(struct carry *c)
     struct carry_read_batch *b;
 
     refuse_batch(c, &c->write_batch, ERR_SHUTTING_DOWN);
-    fail_reads(c, &c->read_batch[0], ERR_SHUTTING_DOWN);
-    fail_reads(c, &c->read_batch[1], ERR_SHUTTING_DOWN);
+    for (int i = 0; i < READ_LISTS; i++) {
+        fail_reads(c, &c->read_lists[i], ERR_SHUTTING_DOWN);
+    }
     while ((b = TAILQ_FIRST(&c->read_batches)) != NULL) {
         TAILQ_REMOVE(&c->read_batches, b, link);
         fail_reads(c, &b->reads, ERR_SHUTTING_DOWN);

@@ -175,6 +175,7 @@ void carry_installed(struct carry *c, bool kept_tail, uint64_t now_us)
     carry_digests_forget(c, now_us);
     carry_note_members(c);
     c->io.membership(c->io.self, &c->membership);
+    carry_check_stall(c, now_us);
 }
 
 bool carry_installing(const struct carry *c)

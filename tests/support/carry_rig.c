@@ -813,12 +813,13 @@ void rig_start(struct rig *r, raft_id id)
         .cluster_id = r->cluster_id,
         .term = n->disk.term,
         .vote = n->disk.vote,
-        .fresh = n->disk.vote == 0 && n->disk.term <= 1,
+        .fresh = !n->started,
         .snapshot = n->disk.base,
         .last_index = rig_disk_last(n),
     };
 
     ASSERT(!n->carry);
+    n->started = true;
     open_state(n);
     start.applied = state_applied(n->state);
     start.cluster_time_ms = state_cluster_time_ms(n->state);

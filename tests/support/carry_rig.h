@@ -14,6 +14,7 @@
 #ifndef RAFTKV_TESTS_SUPPORT_CARRY_RIG_H
 #define RAFTKV_TESTS_SUPPORT_CARRY_RIG_H
 
+#include "lib/base/prng.h"
 #include "lib/kv/base_map.h"
 #include "lib/node/carry.h"
 #include "tests/support/cases.h"
@@ -22,6 +23,7 @@ enum {
     RIG_NODES = 33, /* ids 1 … 32 */
     RIG_LOG = 20000,
     RIG_QUEUE = 4096,
+    RIG_GENERATIONS = 200,
     /* Microseconds. */
     RIG_ELECTION = 300000,
     RIG_HEARTBEAT = 50000,
@@ -127,7 +129,8 @@ struct rig_node {
     struct rig *rig;
     struct carry *carry; /* NULL: stopped, or played by the test */
     bool played;
-    bool paused; /* no time, no messages, no completions */
+    bool started; /* once: it may have spoken to somebody */
+    bool paused;  /* no time, no messages, no completions */
     struct {
         bool disk, machine, results, log_reads, install, snapshots, turn;
     } hold;
@@ -157,7 +160,7 @@ struct rig_node {
     bool installing;
     uint64_t generation, installs;
     struct snapshot_cut install_cut;
-    struct rig_snapshot *received[16]; /* by generation */
+    struct rig_snapshot *received[RIG_GENERATIONS];
 
     unsigned compactions;
     raft_index compacted;
@@ -255,6 +258,7 @@ void rig_deliver(struct rig *r, struct rig_packet *p);
 void rig_lose(struct rig *r, struct rig_packet *p);   /* its sender hears that it failed */
 void rig_forget(struct rig *r, struct rig_packet *p); /* nobody hears anything */
 void rig_forget_all(struct rig *r);
+void rig_shuffle(struct rig *r, struct prng *p);
 struct rig_packet *rig_duplicate(struct rig *r, struct rig_packet *p);
 /* A message of a played node; what the carry says to it. The entries are made: `count` of `term`,
  * from prev_index + 1 on, `bytes` each. */

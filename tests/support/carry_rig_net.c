@@ -105,6 +105,17 @@ void rig_forget_all(struct rig *r)
     }
 }
 
+void rig_shuffle(struct rig *r, struct prng *p)
+{
+    for (size_t i = r->packet_count; i > 1; i--) {
+        size_t k = (size_t)prng_below(p, i);
+        struct rig_packet *swap = r->packets[i - 1];
+
+        r->packets[i - 1] = r->packets[k];
+        r->packets[k] = swap;
+    }
+}
+
 void rig_net_gone(struct rig *r, raft_id id)
 {
     for (size_t i = r->packet_count; i > 0; i--) {

@@ -169,6 +169,50 @@ static void leadership_changes(void)
     rig_free(r);
 }
 
+static void refuse_read_index(struct rig *r, raft_id from)
+{
+    struct rig_packet *p = rig_find(r, RAFT_READ_INDEX, 1, from);
+    struct raft_message m = {
+        .type = RAFT_READ_INDEX_REPLY, .from = from, .to = 1, .term = p->m.message.term};
+
+    m.read_id = p->m.message.read_id;
+    rig_forget(r, p);
+    rig_reply(r, m);
+    rig_settle(r);
+}
+
+/* Who is taken for the leader may have stepped down: it is not asked without end. */
+static void the_leader_refuses(void)
+{
+    struct rig *r = rig_new((struct rig_plan){.alone = true});
+    struct raft_message beat = {.type = RAFT_HEARTBEAT, .from = 2, .to = 1, .term = 5};
+    struct rig_request *q, *late;
+
+    rig_feed(r, beat, 0, 0, 0);
+    q = rig_get(r, 1, "k", CARRY_LEASE);
+    late = rig_read(r, 1, (struct rig_read){.key = "k", .timeout_us = RIG_HEARTBEAT / 2});
+    rig_settle(r);
+    while (rig_find(r, RAFT_READ_INDEX, 1, 2)) {
+        refuse_read_index(r, 2);
+    }
+    CHECK_EQ(q->answers + late->answers, 0);
+    rig_run(r, RIG_HEARTBEAT - 1);
+    CHECK_EQ(rig_count(r, RAFT_READ_INDEX, 1, 2), 0);
+    check_failed(late, ERR_TIMEOUT);
+    rig_run(r, 1);
+    REQUIRE(rig_count(r, RAFT_READ_INDEX, 1, 2) == 1);
+    refuse_read_index(r, 2);
+    CHECK_EQ(rig_count(r, RAFT_READ_INDEX, 1, 0), 0);
+    beat.from = 3, beat.term = 6; /* another one is asked at once */
+    rig_feed(r, beat, 0, 0, 0);
+    rig_settle(r);
+    CHECK_EQ(rig_count(r, RAFT_READ_INDEX, 1, 3), 1);
+    refuse_read_index(r, 3);
+    rig_stop(r, 1);
+    check_failed(q, ERR_SHUTTING_DOWN);
+    rig_free(r);
+}
+
 static void no_leader_is_known(void)
 {
     struct rig *r = rig_new((struct rig_plan){0});
@@ -668,6 +712,7 @@ static const struct test_case cases[] = {
     {"linearizable: not before the leader's first entry is committed",
      leader_reads_wait_for_its_no_op},
     {"linearizable: leadership changes in between", leadership_changes},
+    {"linearizable: the leader refuses", the_leader_refuses},
     {"linearizable: no leader is known", no_leader_is_known},
     {"too many reads", too_many_reads},
     {"applies and reads stay in order", applies_and_reads_in_order},

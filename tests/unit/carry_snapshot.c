@@ -98,7 +98,7 @@ static void replay_from_the_log(void)
     CHECK_EQ(carry_applied_index(rig_carry(r, 1)), 12);
     r->nodes[1].hold.log_reads = true;
     rig_elect(r, 1);
-    rig_run(r, RIG_ELECTION);
+    rig_tick(r, 1);
     CHECK_EQ(r->nodes[1].log_read_count, 1); /* one at a time */
     r->nodes[1].hold.log_reads = false;
     rig_settle(r);
@@ -491,9 +491,45 @@ static void held_appends_first(void)
     CHECK_EQ(rig_snapshot_give(r, 1, rig_snapshot_take(other, 1)), 0);
     CHECK_EQ(r->nodes[1].waiting_count, 0);
     rig_run(r, 10 * RIG_ELECTION); /* nothing wakes it in vain */
+    rig_tick(r, 1);                /* … and it does not stand for election */
     CHECK(r->nodes[1].installing);
     rig_install_done(r, 1);
     rig_settle(r);
+    CHECK_EQ(carry_applied_index(rig_carry(r, 1)), 9);
+    rig_free(r);
+    rig_free(other);
+}
+
+/* The write that a stalled disk ends at last is the one that was waited for: the core hears of it
+ * before it has to stand still. */
+static void drains_a_stalled_disk(void)
+{
+    struct rig *r = rig_new((struct rig_plan){.alone = true});
+    struct raft_message m = {.type = RAFT_APPEND,
+                             .from = 2,
+                             .to = 1,
+                             .term = 1,
+                             .prev_index = 1,
+                             .prev_term = 1,
+                             .entry_count = 10};
+    struct rig *other = rig_new((struct rig_plan){.alone = true});
+
+    r->nodes[1].hold.disk = r->nodes[1].hold.install = true;
+    rig_feed(r, m, 1, 1, 10);
+    m.commit = 9;
+    rig_feed(other, m, 1, 1, 10);
+    rig_settle(other);
+    rig_run(r, 2 * RIG_ELECTION);
+    CHECK(carry_stalled(rig_carry(r, 1)));
+    CHECK_EQ(rig_snapshot_give(r, 1, rig_snapshot_take(other, 1)), 0);
+    while (rig_disk_one(r, 1)) {
+    }
+    CHECK(r->nodes[1].installing);
+    CHECK_EQ(rig_count(r, RAFT_APPEND_REPLY, 1, 2), 1);
+    r->nodes[1].hold.disk = false;
+    rig_install_done(r, 1);
+    rig_settle(r);
+    CHECK(!carry_stalled(rig_carry(r, 1)));
     CHECK_EQ(carry_applied_index(rig_carry(r, 1)), 9);
     rig_free(r);
     rig_free(other);
@@ -840,6 +876,7 @@ static const struct test_case cases[] = {
     {"install: the tail is dropped", dropped_tail},
     {"install: the tail is kept", kept_tail},
     {"install: the disk drains first", drains_first},
+    {"install: a stalled disk drains first", drains_a_stalled_disk},
     {"install: the state machine drains first", drains_the_state_machine},
     {"install: overtaken by the log", overtaken},
     {"install: overtaken, on a busy disk", overtaken_on_a_busy_disk},
