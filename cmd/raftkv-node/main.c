@@ -214,8 +214,7 @@ static int assign(void *argument, const char *name, const char *text, struct err
     if (seen[o - options]) {
         return 0; /* flags and environment beat the file */
     }
-    return opt_assign(&program, name, mem_strdup(text), set.config,
-                      err); /* kept as long as the program */
+    return opt_assign(&program, name, text, set.config, err);
 }
 
 static int read_config(const bool *seen, struct err *err)
@@ -302,23 +301,27 @@ static int parse_cluster(struct node_options *o, struct err *err)
 static int parse_list(const char *option, const char *text, const char **out, uint32_t max,
                       uint32_t *count, bool urls, struct err *err)
 {
-    char *rest = text ? mem_strdup(text) : NULL;
+    char *list = text ? mem_strdup(text) : NULL, *rest = list;
+    int code = 0;
 
-    for (char *item; (item = strsep(&rest, ",")) != NULL;) {
+    for (char *item; code == 0 && (item = strsep(&rest, ",")) != NULL;) {
         struct err detail = {0};
 
         if (*item == '\0') {
-            return err_set(err, ERR_USAGE, "--%s: an empty item", option);
+            code = err_set(err, ERR_USAGE, "--%s: an empty item", option);
+        } else if (*count == max) {
+            code = err_set(err, ERR_USAGE, "--%s: more than %u items", option, max);
+        } else if (urls && !url_valid(item, &detail)) {
+            code = err_set(err, ERR_USAGE, "--%s: %s", option, detail.text);
+        } else {
+            out[(*count)++] = item;
         }
-        if (*count == max) {
-            return err_set(err, ERR_USAGE, "--%s: more than %u items", option, max);
-        }
-        if (urls && !url_valid(item, &detail)) {
-            return err_set(err, ERR_USAGE, "--%s: %s", option, detail.text);
-        }
-        out[(*count)++] = item;
     }
-    return 0;
+    if (code != 0) {
+        mem_free(list);
+        *count = 0;
+    }
+    return code;
 }
 
 static bool wildcard(const char *host)
