@@ -30,8 +30,10 @@
 #include <time.h>
 
 #include "lib/base/buf.h"
+#include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
+#include "lib/base/opt.h"
 #include "lib/json/api.h"
 
 enum {
@@ -105,6 +107,7 @@ static int on_send(void *argument, char *from, char *to, int from_port, int to_p
 
 static void connection_init(struct connection *c, unsigned number)
 {
+    ASSERT(set.url_count > 0);
     memset(c, 0, sizeof *c);
     c->curl = curl_easy_init();
     c->number = number;
@@ -385,13 +388,28 @@ static void violated(const char *what, const char *key)
     }
 }
 
+/* "WHAT KEY VERSION" */
+static bool log_line(char **line, size_t *room, const char **what, char **key, uint64_t *version)
+{
+    char *rest = NULL, *number;
+
+    if (getline(line, room, set.log) < 0) {
+        return false;
+    }
+    *what = strtok_r(*line, " \n", &rest);
+    *key = strtok_r(NULL, " \n", &rest);
+    number = strtok_r(NULL, " \n", &rest);
+    return *what && *key && number && opt_parse_uint(number, version) == 0;
+}
+
 static void compare(const struct found_list *list)
 {
-    char what[16], key[256];
+    const char *what;
+    char *line = NULL, *key;
     uint64_t version;
-    size_t seen = 0;
+    size_t seen = 0, room = 0;
 
-    while (fscanf(set.log, "%15s %255s %" SCNu64, what, key, &version) == 3) {
+    while (log_line(&line, &room, &what, &key, &version)) {
         struct found wanted = {.key = key};
         struct found *f = list->count == 0 ? NULL
                                            : bsearch(&wanted, list->items, list->count,
@@ -410,6 +428,7 @@ static void compare(const struct found_list *list)
             violated("wrong value", key);
         }
     }
+    mem_free(line);
     if (seen != list->count) {
         violated("keys that nobody wrote", set.prefix);
     }
@@ -427,7 +446,9 @@ static int run_verify(void)
     if (code != 0) {
         return 4;
     }
-    qsort(list.items, list.count, sizeof *list.items, by_key);
+    if (list.count > 0) {
+        qsort(list.items, list.count, sizeof *list.items, by_key);
+    }
     compare(&list);
     printf("acknowledged=%" PRIu64 " present=%zu violations=%" PRIu64 "\n", acknowledged,
            list.count, violations);
