@@ -351,6 +351,12 @@ member_json() { # NAME [NAME TO GIVE]
 
 # ---- transfer
 
+# On a machine that is busy with other tests a hand-over may not end within an election timeout; it then says that it may be tried again.
+handed_over() {
+    json_post "$1" /leader "$2"
+    [ "$http_status" = 200 ] || { holds '.error.retryable' && false; }
+}
+
 @test "leadership goes to whom it is asked for, or to the best" {
     local old new term
     start_cluster 3
@@ -359,18 +365,15 @@ member_json() { # NAME [NAME TO GIVE]
     old=$(leader)
     new=$(followers | head -n 1)
     term=$(term_of "$old")
-    json_post "$(followers | tail -n 1)" /leader "{\"to\":\"$new\"}"
-    replied 200
+    wait_until 20 handed_over "$(followers | tail -n 1)" "{\"to\":\"$new\"}"
     [ "$(leader)" = "$new" ]
-    [ "$(term_of "$new")" -eq $((term + 1)) ]
+    [ "$(term_of "$new")" -gt "$term" ]
     await_acks 50
-    json_post "$new" /leader '{}'
-    replied 200
+    wait_until 20 handed_over "$new" '{}'
     [ "$(leader)" != "$new" ]
     await_acks 50
     # By member id; to itself: it leads already.
-    json_post "$(leader)" /leader "{\"to\":\"$(curl -s "$(url_of "$old")/node" | jq -r .id)\"}"
-    replied 200
+    wait_until 20 handed_over "$(leader)" "{\"to\":\"$(curl -s "$(url_of "$old")/node" | jq -r .id)\"}"
     [ "$(leader)" = "$old" ]
     term=$(term_of "$old")
     json_post "$old" /leader "{\"to\":\"$old\"}"
