@@ -400,7 +400,7 @@ const char *raft_invariant_step(const struct raft *before, const struct raft *af
 struct raft_trace {
     uint64_t number; /* counts from 1 */
     uint64_t now_us;
-    uint16_t decision; /* enum inside trace.c; formats itself */
+    uint16_t decision; /* of lib/raft/trace_table.h; formats itself */
     raft_term term;
     raft_id peer;
     uint64_t a, b, c, d;
