@@ -31,7 +31,8 @@ struct digest kv_row_digest(const struct row *row);
 
 /* Deletes every other generation with its -wal and -shm, and all snapshot files, finished or not;
  * creates the file of `generation` if it does not exist and `may_create`; ERR_CORRUPT, and nothing
- * deleted, if it must exist and does not. Directory synced. Nothing of kv_store.h is open. */
+ * deleted, if it must exist and does not. Directory synced. Nothing is open of the
+ * other generations; the file of `generation` may be, and is not touched. */
 int kv_store_prepare(struct data_dir *dir, uint64_t generation, bool may_create, struct err *err);
 
 /* ---- the writer: the flusher thread ---- */
@@ -65,7 +66,8 @@ int kv_writer_flush(struct kv_writer *w, const struct memtable *m, struct digest
 /* Moves frames into the file. `*checkpointed` = the applied index that is now in the file itself
  * and synced, if every frame was moved (nLog == nCkpt); unchanged otherwise. The log may be cut up
  * to it. After an error it may be tried again: nothing counts as moved until all is written and
- * synced. A reader that has not been refreshed since the flush is in its way. */
+ * synced. A reader that has not been refreshed since the flush is in its way, and so is a snapshot
+ * being taken, until its copy is made. */
 int kv_writer_checkpoint(struct kv_writer *w, raft_index *checkpointed, struct err *err);
 /* These two may be called by any thread. The WAL's: what is not in the file yet. */
 uint64_t kv_writer_file_bytes(const struct kv_writer *w);

@@ -4,12 +4,16 @@
  * One connection (WAL, synchronous=FULL, locking_mode=EXCLUSIVE), which only one thread uses: the
  * disk thread. Every write is one transaction with one fsync, however many Raft writes it holds
  * (group commit). An error in writing is final: the caller aborts, re-reads everything at its next
- * start and never tries an fsync again; the one exception is a full disk (ERR_DISK_FULL), where
- * nothing was written and the same batch may be tried again.
+ * start and never tries an fsync again (all further writes are refused, and closing does not sync);
+ * the one exception is a full disk (ERR_DISK_FULL), where nothing was written and the same batch
+ * may be tried again.
  *
- *   log(idx INTEGER PRIMARY KEY, term, kind, data BLOB, crc)
- *   meta(name TEXT PRIMARY KEY, value) WITHOUT ROWID: format, member_id, name, cluster_id, term,
- * vote, snapshot_index, snapshot_term, snapshot_membership, kv_generation, applied_floor
+ *   log(idx INTEGER PRIMARY KEY, term, kind, crc, data BLOB)
+ *   meta(name TEXT PRIMARY KEY, value, crc) WITHOUT ROWID: member_id, name, cluster_id, term, vote,
+ *            snapshot_index, snapshot_term, snapshot_membership, snapshot_membership_index,
+ *            kv_generation
+ *
+ * The format is the database's user_version, the kind of file its application_id.
  */
 #ifndef RAFTKV_STORE_LOG_STORE_H
 #define RAFTKV_STORE_LOG_STORE_H
@@ -87,7 +91,7 @@ struct log_write {
 
 /* All writes in order in one transaction with one fsync. Also deletes a slice of what
  * log_store_compact asked for, so that cutting the log costs a little in every batch. 0,
- * ERR_DISK_FULL (nothing happened) or ERR_IO (final). */
+ * ERR_DISK_FULL (nothing happened), ERR_IO or ERR_CORRUPT (final); those below that write alike. */
 int log_store_write(struct log_store *s, const struct log_write *writes, size_t count,
                     struct err *err);
 
@@ -100,7 +104,8 @@ int log_store_compact_slice(struct log_store *s,
                             struct err *err); /* when there is nothing else to write */
 
 /* Entries first … last, at most bytes_max of payload (one always fits), CRC verified; array
- * (mem_free) of references. ERR_NOT_FOUND when `first` is compacted, ERR_CORRUPT names the row. */
+ * (mem_free) of references. ERR_NOT_FOUND when `first` is compacted, ERR_AGAIN when it is not
+ * written yet, ERR_CORRUPT names the row. */
 int log_store_read(struct log_store *s, raft_index first, raft_index last, uint64_t bytes_max,
                    struct entry ***entries, size_t *count, struct err *err);
 
@@ -109,15 +114,17 @@ int log_store_read(struct log_store *s, raft_index first, raft_index last, uint6
 int log_store_install(struct log_store *s, uint64_t kv_generation, raft_index index, raft_term term,
                       const struct membership *membership, bool *kept_tail, struct err *err);
 
-/* Moves WAL frames into the file. `full_wanted`: whatever the queue is. `*done`: all frames are
- * there. */
+/* Moves WAL frames into the file; when wal_pages is over a thousand, between two writes. `*done`:
+ * all frames are there, and the next write begins the WAL anew. ERR_DISK_FULL may be tried again.
+ */
 int log_store_checkpoint(struct log_store *s, bool *done, struct err *err);
 
 struct log_store_figures {
-    uint64_t file_bytes, wal_bytes;
-    uint64_t wal_pages;
+    uint64_t file_bytes, wal_bytes; /* as of the last checkpoint */
+    uint64_t wal_pages;             /* not in the file yet */
     raft_index first, last;
 };
+/* Any thread; never waits. */
 void log_store_figures(struct log_store *s, struct log_store_figures *out);
 
 #endif

@@ -110,7 +110,8 @@ static int configure(struct log_store *s, struct err *err)
      * what wal_scan relies on. */
     if (rc == 0)
         rc = sq_exec(s->db,
-                     "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA temp_store=MEMORY",
+                     "PRAGMA synchronous=FULL; PRAGMA cache_spill=OFF; PRAGMA temp_store=MEMORY; "
+                     "PRAGMA journal_size_limit=67108864",
                      err);
     return rc;
 }

@@ -264,7 +264,7 @@ static void bench_log_beside_flushes(struct log_store *s, raft_index *last, stru
     for (size_t r = 0; r < sizeof(rows) / sizeof(rows[0]); r++) {
         struct hist *h = mem_zalloc(sizeof(*h));
         hist_init(h);
-        pthread_t thread;
+        pthread_t thread = 0;
         rows_a_flush = rows[r];
         atomic_store(&k->stop, false);
         if (rows_a_flush)

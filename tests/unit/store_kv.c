@@ -138,13 +138,13 @@ static void test_every_call_fails(void)
     prng_seed(&prng, test_seed());
     kv_rig_init(&rig, &options);
     must(kv_open(&k, s.before_path, &err) == 0);
-    store_apply_random(&rig, &prng, 600);
+    store_apply_random(&rig, &prng, 400);
     must(flush(&k, state_freeze(rig.state), &err) == 0);
     kv_rig_flush(&rig);
     must(kv_writer_checkpoint(k.writer, &checkpointed, &err) == 0);
     s.before = base_map_clone(rig.map);
     kv_close(&k);
-    store_apply_random(&rig, &prng, 400);
+    store_apply_random(&rig, &prng, 250);
     s.m = state_freeze(rig.state);
     s.after = base_map_clone(rig.map);
     base_map_flush(s.after, s.m);
@@ -153,7 +153,7 @@ static void test_every_call_fails(void)
         uint64_t after = 0;
         while (fault_run(&s, &cases[i], after, &good))
             after++;
-        ok(good && after > 50, "%s%s at each of %" PRIu64 " calls of flush and checkpoint",
+        ok(good && after > 25, "%s%s at each of %" PRIu64 " calls of flush and checkpoint",
            cases[i].action, cases[i].seeded ? " (some sectors kept)" : "", after);
     }
     base_map_free(s.before);
@@ -291,12 +291,12 @@ static void test_random(void)
     must(kv_open(&w.kv, w.path, &err) == 0);
     boundary_add(&w);
     bool good = true;
-    for (unsigned i = 0; i < 250 && good; i++)
+    for (unsigned i = 0; i < 150 && good; i++)
         good = step(&w);
     ok(good, "agrees with the state in memory");
     diag("%u flushes, %u crashes (%u of them lost a flush), %u errors", w.flushes, w.crashes,
          w.lost, w.errors);
-    ok(w.crashes > 15 && w.errors > 5 && w.lost > 3, "the faults happened");
+    ok(w.crashes > 10 && w.errors > 3 && w.lost > 3, "the faults happened");
     while (w.boundary_count)
         base_map_free(w.boundaries[--w.boundary_count]);
     kv_close(&w.kv);
