@@ -301,7 +301,7 @@ static void bench_get(struct kv *k)
     gets(k, "get, cold cache", 20000, true);
     gets(k, "get, alone", 500000, true);
     gets(k, "get without value, alone", 500000, false);
-    pthread_t thread;
+    pthread_t thread = 0;
     k->flushes = 0;
     pthread_create(&thread, NULL, flusher, k);
     gets(k, "get, beside flushes and checkpoints", 2000000, true);
@@ -341,7 +341,7 @@ static void bench_snapshot(struct log_store *s, raft_index *last, struct kv *k)
     for (int round = 0; round < 2; round++) {
         struct hist *h = mem_zalloc(sizeof(*h));
         hist_init(h);
-        pthread_t thread;
+        pthread_t thread = 0;
         if (round)
             pthread_create(&thread, NULL, taker, NULL);
         for (int i = 0; round ? !atomic_load(&snapshot_done) : i < 4000; i++) {
