@@ -9,6 +9,8 @@
 #   body_file                     its bytes
 #   put NODE KEY VALUE [CURL…]    sets $version; KEY as it stands in the path
 #   json_post NODE PATH JSON      POST of JSON
+#   handed_over NODE JSON         POST /leader; for wait_until, since on a busy machine it may not be
+#                                 done within an election timeout, and says that it may be tried again
 #
 # Many small requests, over one connection:
 #   requests NODE                 those on stdin, a line METHOD<tab>PATH<tab>BODY<tab>HEADER… each;
@@ -72,6 +74,11 @@ put() {
 
 json_post() {
     http POST "$1" "$2" -H 'Content-Type: application/json' --data-binary "$3"
+}
+
+handed_over() {
+    json_post "$1" /leader "$2"
+    [ "$http_status" = 200 ] || { holds '.error.retryable' && false; }
 }
 
 requests() {

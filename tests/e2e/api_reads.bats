@@ -307,8 +307,7 @@ write() {
     find_roles
     write lasting 1 PUT "$LEADER" /kv/lasting --data-binary one
     first=$http_body
-    json_post "$LEADER" /leader "{\"to\":\"$FOLLOWER\"}"
-    replied 200
+    wait_until 20 handed_over "$LEADER" "{\"to\":\"$FOLLOWER\"}"
     wait_ready node1 node2 node3
     for node in node1 node2 node3; do
         write lasting 1 PUT "$node" '/kv/lasting?timeout=10s' --data-binary one

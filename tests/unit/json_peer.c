@@ -48,7 +48,8 @@ static struct peer_message sample(struct prng *p, enum raft_message_type type, u
         break;
     case RAFT_READ_INDEX: r->read_id = 1010; break;
     case RAFT_PRE_VOTE_REPLY:
-    case RAFT_VOTE_REPLY: r->granted = true; break;
+    case RAFT_VOTE_REPLY:
+    case RAFT_TIMEOUT_NOW_REPLY: r->granted = true; break;
     case RAFT_APPEND_REPLY:
         r->accepted = true, r->match_index = 1011, r->reject_index = 1012;
         r->hint_index = 1013, r->hint_term = 87, r->round = 1014, r->promise_us = 1015;
