@@ -135,7 +135,8 @@ static void run_other(struct disk *d, struct work *w)
 
         r->code =
             log_store_read(d->store, r->first, r->last, r->bytes_max, &r->entries, &r->count, &err);
-        code = r->code == ERR_NOT_FOUND ? 0 : r->code;
+        /* Cut off or truncated meanwhile: the carry asks again for what it still wants. */
+        code = r->code == ERR_NOT_FOUND || r->code == ERR_AGAIN ? 0 : r->code;
         break;
     }
     case DISK_COMPACT: {

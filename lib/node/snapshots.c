@@ -323,7 +323,7 @@ static void take(struct snapshots *s)
         s->have = false;
     }
     s->taking = true;
-    s->cancelled = false;
+    __atomic_store_n(&s->cancelled, false, __ATOMIC_RELAXED);
     help(s, &s->take, HELPER_TAKE, taken);
 }
 
@@ -643,7 +643,7 @@ void snapshots_stop(struct node *n)
     if (!s) {
         return;
     }
-    s->cancelled = true;
+    __atomic_store_n(&s->cancelled, true, __ATOMIC_RELAXED);
     worker_stop(s->helper);
     s->helper = NULL;
     if (s->receiver) {
