@@ -15,13 +15,14 @@
 #include "lib/base/mem.h"
 #include "lib/net/private.h"
 
-enum { PEERS_MAX = RAFT_MEMBERS_MAX };
+enum { PEERS_MAX = 2 * RAFT_MEMBERS_MAX }; /* members, and some that were */
 
 static const char message_path[] = "/raft/message";
 
 struct peer {
     raft_id id; /* 0: forgotten, and kept only for what is on its way */
     unsigned appends, others;
+    uint64_t stamp; /* when its address was given last */
     char url[LIMIT_URL_BYTES + sizeof(message_path)];
 };
 
@@ -49,6 +50,7 @@ struct peer_transport {
     struct digest cluster;
     raft_id self;
     struct peer *peers[PEERS_MAX];
+    uint64_t stamp;
     struct refused refused[LIMIT_PEER_REFUSED];
     unsigned refused_count;
     uint64_t bytes_sent;
@@ -235,6 +237,28 @@ void peer_transport_identity(struct peer_transport *t, struct digest cluster, ra
     t->self = self;
 }
 
+static void forget_peer(struct peer_transport *t, int at)
+{
+    t->peers[at]->id = 0;
+    drop_peer(t->peers[at]);
+    t->peers[at] = NULL;
+}
+
+/* A place for one more. Members are told anew with each configuration, so whose address was given
+ * longest ago is none any more. */
+static int new_place(struct peer_transport *t)
+{
+    int oldest = 0;
+    for (int i = 0; i < PEERS_MAX; i++) {
+        if (!t->peers[i])
+            return i;
+        if (t->peers[i]->stamp < t->peers[oldest]->stamp)
+            oldest = i;
+    }
+    forget_peer(t, oldest);
+    return oldest;
+}
+
 void peer_transport_address(struct peer_transport *t, raft_id peer, const char *url)
 {
     ASSERT(peer != 0);
@@ -242,21 +266,17 @@ void peer_transport_address(struct peer_transport *t, raft_id peer, const char *
     for (int i = 0; i < PEERS_MAX; i++)
         if (t->peers[i] && t->peers[i]->id == peer)
             at = i;
-    for (int i = 0; i < PEERS_MAX && at < 0 && url; i++)
-        if (!t->peers[i])
-            at = i;
-    if (!url && at >= 0) {
-        t->peers[at]->id = 0;
-        drop_peer(t->peers[at]);
-        t->peers[at] = NULL;
-    }
+    if (!url && at >= 0)
+        forget_peer(t, at);
     if (!url)
         return;
-    ASSERT(at >= 0); /* a configuration has at most RAFT_MEMBERS_MAX members */
+    if (at < 0)
+        at = new_place(t);
     if (!t->peers[at]) {
         t->peers[at] = mem_zalloc(sizeof(struct peer));
         t->peers[at]->id = peer;
     }
+    t->peers[at]->stamp = ++t->stamp;
     ASSERT(strlen(url) <= LIMIT_URL_BYTES);
     snprintf(t->peers[at]->url, sizeof(t->peers[at]->url), "%s%s", url, message_path);
 }

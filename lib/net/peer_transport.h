@@ -31,7 +31,9 @@ int peer_transport_new(struct loop *l, const struct peer_transport_events *event
                        uint32_t timeout_ms, struct peer_transport **out, struct err *err);
 void peer_transport_free(struct peer_transport *t);
 void peer_transport_identity(struct peer_transport *t, struct digest cluster, raft_id self);
-/* Adds or updates an address; url NULL: forget the peer. */
+/* Adds or updates an address; url NULL: forget the peer. Beyond twice RAFT_MEMBERS_MAX the peer
+ * whose address was given longest ago is forgotten: give those of all members with each
+ * configuration. What is on its way to a forgotten peer is not reported. */
 void peer_transport_address(struct peer_transport *t, raft_id peer, const char *url);
 /* Borrowed; encoded before it returns. */
 void peer_transport_send(struct peer_transport *t, const struct peer_message *m);

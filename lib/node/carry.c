@@ -98,6 +98,11 @@ void carry_note_members(struct carry *c)
     const struct raft_configuration *committed = raft_configuration_committed(c->raft);
     raft_id self = raft_self(c->raft);
 
+    for (uint32_t i = 0; i < latest->count; i++) {
+        if (!raft_configuration_find(&c->membership.configuration, latest->members[i].id)) {
+            carry_peer_entered(c, latest->members[i].id);
+        }
+    }
     carry_membership_of(c, latest, &c->membership);
     if (raft_configuration_find(latest, self)) {
         c->was_member = true;
@@ -277,15 +282,15 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
         take_write(c, &u, attached, attached_count, event->now_us);
     }
     ASSERT(c->cache.next == raft_last_index(c->raft) + 1);
+    if (u.configuration_changed) { /* before anything is sent to a new member */
+        carry_note_members(c);
+        c->io.membership(c->io.self, &c->membership);
+    }
     for (uint32_t i = 0; i < u.message_count; i++) {
         hand_out_message(c, &u.messages[i]);
     }
     for (uint32_t i = 0; i < u.read_count; i++) {
         carry_read_result(c, &u.reads[i], event->now_us);
-    }
-    if (u.configuration_changed) {
-        carry_note_members(c);
-        c->io.membership(c->io.self, &c->membership);
     }
     if (u.state_changed) {
         c->later_us = event->now_us; /* another leader, perhaps: what it refused is asked again */

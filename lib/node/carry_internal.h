@@ -197,6 +197,7 @@ void carry_writes_superseded(struct carry *c,
 
 /* carry_peers.c */
 struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make);
+void carry_peer_entered(struct carry *c, raft_id id); /* it has become a member */
 void carry_append_out(struct carry *c, const struct raft_message *m);
 void carry_outboxes_clear(struct carry *c);
 void carry_pump(struct carry *c, struct carry_peer *p);

@@ -24,9 +24,24 @@ static void slice_drop(struct carry_peer *p)
     p->slice_count = 0;
 }
 
+/* Whose place may be taken: that of one who is no member, 2 if nothing of it is left. What is on
+ * the wire to the others is never heard of, if the transport forgot them. */
+static int dispensable(const struct carry *c, const struct carry_peer *p)
+{
+    if (p->id == 0) {
+        return 2;
+    }
+    if (p->held_count > 0 || p->delivering || p->sending > 0 ||
+        raft_configuration_find(&c->membership.configuration, p->id)) {
+        return 0;
+    }
+    return p->wire == 0 && p->log_read == 0 && p->outbox_count == 0 ? 2 : 1;
+}
+
 struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
 {
     struct carry_peer *free_one = NULL;
+    int best = 0;
 
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
         struct carry_peer *p = &c->peers[i];
@@ -34,14 +49,12 @@ struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
         if (p->id == id) {
             return p;
         }
-        if (!free_one &&
-            (p->id == 0 || (p->wire == 0 && p->held_count == 0 && p->log_read == 0 &&
-                            p->sending == 0 && p->outbox_count == 0 && !p->delivering &&
-                            !raft_configuration_find(&c->membership.configuration, p->id)))) {
+        if (make && best < 2 && dispensable(c, p) > best) {
+            best = dispensable(c, p);
             free_one = p;
         }
     }
-    if (!make || !free_one) {
+    if (!free_one) {
         return NULL;
     }
     slice_drop(free_one);
@@ -51,6 +64,16 @@ struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
 }
 
 /* ---- out ---- */
+
+/* What was sent to it in an earlier membership may never be heard of. */
+void carry_peer_entered(struct carry *c, raft_id id)
+{
+    struct carry_peer *p = carry_peer(c, id, false);
+
+    if (p) {
+        p->wire = 0;
+    }
+}
 
 /* The stream ends: what comes next begins another. */
 static void outbox_clear(struct carry_peer *p)

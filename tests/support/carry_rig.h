@@ -165,6 +165,7 @@ struct rig_node {
     unsigned compactions;
     raft_index compacted;
     unsigned state_changes, memberships;
+    bool known[RIG_NODES]; /* whose address it was told */
 };
 
 struct rig {
@@ -280,5 +281,10 @@ void rig_net_reply(struct rig_node *n, uint64_t context, const struct raft_messa
 bool rig_net_settle(struct rig *r);
 void rig_net_gone(struct rig *r, raft_id id); /* its requests to others are forgotten */
 void rig_check(struct rig_node *n);
+void rig_store_io(struct carry_io *io);
+void rig_store_lose(struct rig_node *n);
+void rig_state_open(struct rig_node *n);
+void rig_disk_truncate(struct rig_node *n, raft_index from);
+bool rig_snapshot_send(struct rig_node *n, size_t i); /* one that was asked for goes on */
 
 #endif

@@ -345,6 +345,16 @@ static void test_forget(void)
         peer_transport_address(f.transport, id, url);
         peer_transport_address(f.transport, id, NULL);
     }
+    for (raft_id id = 300; id < 400; id++) { /* and nobody says that they went */
+        peer_transport_address(f.transport, id, url);
+        peer_transport_address(f.transport, PEER, url);
+    }
+    send_type(RAFT_VOTE, 300);
+    run(1);
+    ok(f.failures == 1 && f.failure.code == ERR_UNREACHABLE, "those of long ago are forgotten");
+    send_type(RAFT_HEARTBEAT, PEER);
+    run(1);
+    is_i64(f.reply.type, RAFT_HEARTBEAT_REPLY, "one that is told of again and again is not");
     f.manner = HOLDS;
     f.held_count = 0;
     send_type(RAFT_HEARTBEAT, PEER);
