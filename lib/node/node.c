@@ -613,11 +613,7 @@ static void node_stop(struct node *n)
     forming_stop(n);
     carry_free(n->carry);
     n->carry = NULL;
-    snapshots_stop(n);
-    disk_stop(n->disk);
-    n->disk = NULL;
-    machine_stop(n->machine);
-    n->machine = NULL;
+    /* Clients are answered before threads are waited for: their disk may stand still. */
     if (n->transport) {
         peer_transport_free(n->transport); /* calls under way end, and answer who waits for them */
     }
@@ -625,6 +621,11 @@ static void node_stop(struct node *n)
     if (n->server) {
         http_server_stop(n->server);
     }
+    snapshots_stop(n);
+    disk_stop(n->disk);
+    n->disk = NULL;
+    machine_stop(n->machine);
+    n->machine = NULL;
     mem_free(n->snapshots);
     if (n->log_store && log_store_close(n->log_store, &err) != 0) {
         log_warn("closing raft.db", "what=\"%s\"", err.text);
