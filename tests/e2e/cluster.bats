@@ -4,6 +4,11 @@ load helper
 load api
 load cluster
 
+leader_of_three() {
+    # shellcheck disable=SC2046
+    wait_leader $(running_nodes | grep '^node')
+}
+
 # ---- forming
 
 three_ports() { # sets list
@@ -305,6 +310,42 @@ readyz_says() { # NODE TEXT
     wait_ready
     http GET node1 /kv
     holds '.items | length == 2'
+}
+
+# ---- strangers
+
+@test "another cluster's node at a member's address harms neither" {
+    local gone lead term
+    start_cluster 3
+    put node1 ours x
+    gone=$(followers | head -n 1)
+    kill_node "$gone"
+    mv "$(data_dir_of "$gone")" "$BATS_TEST_TMPDIR/kept"
+    start_node stranger --port "$(port_of "$gone")" # the last one counts
+    answers() {
+        curl -sf -o /dev/null "$(url_of "$gone")/readyz"
+    }
+    wait_until 10 answers
+    lead=$(leader_of_three)
+    term=$(term_of "$lead")
+    refusals() {
+        [ "$(metric_of "$gone" raftkv_peer_refused_total)" -gt 20 ]
+    }
+    wait_until 10 refusals
+    http GET "$gone" /kv/ours
+    refused 404 not_found
+    http GET "$gone" /status
+    holds '.members | length == 1'
+    put "$lead" ours y
+    [ "$(term_of "$lead")" -eq "$term" ]
+    http GET "$lead" /status
+    holds '.fault_tolerance == 0'
+    kill_node stranger
+    mv "$BATS_TEST_TMPDIR/kept" "$(data_dir_of "$gone")"
+    restart_node "$gone"
+    wait_ready "$gone"
+    http GET "$gone" '/kv/ours?raw'
+    [ "$http_body" = y ]
 }
 
 # ---- a node that lost its disk
