@@ -6,7 +6,7 @@ set -eu
 packages=(
     build-essential gcc clang make pkg-config binutils
     libjansson-dev libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libsqlite3-dev
-    libbsd-dev libxxhash-dev nettle-dev libisal-dev
+    libbsd-dev libxxhash-dev nettle-dev libisal-dev libjemalloc-dev
     bats bats-assert bats-support perl curl jq sqlite3 wrk git util-linux
     shellcheck cppcheck clang-format clang-tidy strace procps iproute2
 )

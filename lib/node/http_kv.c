@@ -38,7 +38,7 @@ struct client_request {
 
     /* filled on the state machine's thread */
     int code;
-    struct err err;
+    struct err *err; /* of the state, where there is one */
     raft_index index;
     uint64_t version;
     struct buf body;
@@ -53,6 +53,7 @@ static void request_free(struct client_request *c)
     buf_release(&c->end);
     buf_release(&c->body);
     scan_cursor_release(&c->cursor);
+    mem_free(c->err);
     mem_free(c);
 }
 
@@ -280,17 +281,24 @@ static int parse_parameters(struct client_request *c, struct err *err)
     return code;
 }
 
-/* ---- reads
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- reads */
+
+/* State machine's thread. Few requests fail: most go without room for a text. */
+static void note_failure(struct client_request *c, const struct err *err)
+{
+    mem_free(c->err);
+    c->err = c->code != 0 && c->code != ERR_NOT_FOUND ? mem_dup(err, sizeof *err) : NULL;
+}
 
 /* State machine's thread. */
 static void evaluate_get(struct client_request *c, struct state *state)
 {
     struct row row;
+    struct err err = {0};
 
-    c->code = state_get(state, slice_of(c->key.data, c->key.len), &row, &c->err);
+    c->code = state_get(state, slice_of(c->key.data, c->key.len), &row, &err);
     if (c->code != 0) {
+        note_failure(c, &err);
         return;
     }
     c->version = row.version;
@@ -325,6 +333,7 @@ static void evaluate_scan(struct client_request *c, struct state *state)
 {
     struct page page = {.request = c};
     struct buf cursor;
+    struct err err = {0};
     bool more = false;
 
     buf_init(&page.last, LIMIT_KEY_BYTES);
@@ -332,7 +341,8 @@ static void evaluate_scan(struct client_request *c, struct state *state)
     c->rows = 0;
     c->code = api_page_begin(&c->body);
     if (c->code == 0) {
-        c->code = state_scan(state, &c->scan, page_row, &page, &more, &c->err);
+        c->code = state_scan(state, &c->scan, page_row, &page, &more, &err);
+        note_failure(c, &err);
     }
     if (c->code == 0 && more) {
         c->code = scan_cursor_encode(&c->scan, slice_of(page.last.data, page.last.len), &cursor);
@@ -392,8 +402,10 @@ static void read_done(struct work *w)
 
         reply_error(n, c->http, &e);
     } else if (c->code != 0) {
-        c->err.code = c->code;
-        reply_err(n, c->http, &c->err, OUTCOME_NONE);
+        struct err err = c->err ? *c->err : (struct err){0};
+
+        err.code = c->code;
+        reply_err(n, c->http, &err, OUTCOME_NONE);
     } else if (c->op == NODE_SCAN) {
         reply_send(n, c->http, &page);
     } else {
