@@ -161,10 +161,19 @@ static void io_compact(void *self, raft_index index, raft_term term, const struc
     worker_post(disk_worker(n->disk), &c->work);
 }
 
+/* Leader and members are learnt apart from each other: whoever comes second makes it a name. */
+static const char *note_leader(struct node *n)
+{
+    snprintf(n->header_leader, sizeof n->header_leader, "%s",
+             node_member_name(n, raft_leader(carry_raft(n->carry))));
+    return n->header_leader;
+}
+
 static void io_membership(void *self, const struct membership *latest)
 {
     struct node *n = self;
 
+    note_leader(n);
     for (uint32_t i = 0; i < latest->configuration.count; i++) {
         const struct member_address *a = &latest->addresses[i];
 
@@ -181,9 +190,8 @@ static void io_state_changed(void *self)
 {
     struct node *n = self;
     const struct raft *raft = carry_raft(n->carry);
-    const char *leader = node_member_name(n, raft_leader(raft));
+    const char *leader = note_leader(n);
 
-    snprintf(n->header_leader, sizeof n->header_leader, "%s", leader);
     snprintf(n->header_term, sizeof n->header_term, "%llu",
              (unsigned long long)raft_term_current(raft));
     if (carry_fenced(n->carry)) {
