@@ -186,8 +186,13 @@ static void accept_one(struct fake_node *n)
         if (c->fd >= 0)
             continue;
         *c = (struct connection){.fd = fd, .number = ++n->accepted};
-        if (n->step < n->step_count && n->steps[n->step].act == FAKE_RESET_BEFORE)
+        if (n->step < n->step_count && n->steps[n->step].act == FAKE_RESET_BEFORE) {
+            /* Once it is on its way: sooner, and it is chance whether the client sends at all. */
+            struct pollfd fds[] = {{.fd = n->stop_fd, .events = POLLIN},
+                                   {.fd = fd, .events = POLLIN}};
+            must(poll(fds, 2, -1) > 0);
             play(n, c);
+        }
         return;
     }
     tap_bail("room for a connection", __FILE__, __LINE__);

@@ -19,7 +19,7 @@ enum fake_act {
     FAKE_CUT,          /* announces more of the body than it sends, then closes */
     FAKE_CLOSE,        /* reads the request, closes without a byte */
     FAKE_RESET,        /* reads the request, resets the connection */
-    FAKE_RESET_BEFORE, /* a step of the connection: reset when accepted, nothing is read */
+    FAKE_RESET_BEFORE, /* a step of the connection: reset when there is something to read */
     FAKE_SILENT,       /* reads the request, never answers */
     FAKE_GARBAGE,      /* sends `body` as it is, no HTTP around it, closes */
 };
