@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The figures of README: one node and three, wrk beside them on the same machine. 64 connections,
 # values of 100 bytes, 100,000 keys: written once in order, then written and read at random.
-# Usage: scripts/figures.sh [SECONDS [DIRECTORY]], RAFTKV_BIN: where the programs are.
+# Usage: scripts/figures.sh [SECONDS [DIRECTORY]]; RAFTKV_BIN: where the programs are;
+# RAFTKV_PORT: the nodes take the three ports after it. 10 s write all keys at 10,000 a second.
 set -eu
 
 seconds=${1:-10}

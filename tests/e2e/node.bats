@@ -2,6 +2,7 @@
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154,SC2317
 load helper
 load api
+load cluster
 
 teardown() {
     [ -z "${other:-}" ] || kill -KILL "$other" 2>/dev/null || true
@@ -17,6 +18,10 @@ run_node() { # [FLAG…]; sets port, other
 
 answers_at() { # URL
     curl -sf --max-time 2 -o /dev/null "$1/readyz"
+}
+
+one_is() { # METRIC, of node1
+    [ "$(metric_of node1 "$1")" = 1 ]
 }
 
 @test "it listens on IPv6" {
@@ -84,11 +89,7 @@ answers_at() { # URL
     answer=$BATS_TEST_TMPDIR/answer
     curl -s --max-time 40 -X PUT -d y "$(url_of node1)/kv/b?timeout=30s" >"$answer" 3>&- &
     local client=$!
-    pending() {
-        [ "$(curl -s "$(url_of node1)/metrics" |
-            awk '$1 == "raftkv_pending_writes" { print $2 }')" = 1 ]
-    }
-    wait_until 10 pending
+    wait_until 10 one_is raftkv_pending_writes
     began=$SECONDS
     signal_node node1 TERM
     wait "$client"
@@ -111,11 +112,7 @@ answers_at() { # URL
     wait_ready node1
     curl -s --max-time 40 "$(url_of node1)/kv/b?timeout=30s&min_index=1000" >"$answer" 3>&- &
     local client=$!
-    waits() {
-        [ "$(curl -s "$(url_of node1)/metrics" |
-            awk '$1 == "raftkv_pending_reads" { print $2 }')" = 1 ]
-    }
-    wait_until 10 waits
+    wait_until 10 one_is raftkv_pending_reads
     began=$SECONDS
     signal_node node1 TERM
     run wait_exit node1 15
