@@ -621,7 +621,9 @@ static void node_stop(struct node *n)
     forming_stop(n);
     carry_free(n->carry);
     n->carry = NULL;
-    /* Clients are answered before threads are waited for: their disk may stand still. */
+    snapshots_stop(n); /* these two have requests of the server's in hand */
+    machine_stop(n->machine);
+    n->machine = NULL;
     if (n->transport) {
         peer_transport_free(n->transport); /* calls under way end, and answer who waits for them */
     }
@@ -629,11 +631,11 @@ static void node_stop(struct node *n)
     if (n->server) {
         http_server_stop(n->server);
     }
-    snapshots_stop(n);
-    disk_stop(n->disk);
+    disk_stop(n->disk); /* last: clients are answered, also if raft.db stands still */
     n->disk = NULL;
-    machine_stop(n->machine);
-    n->machine = NULL;
+    if (n->done) {
+        done_run(n->done);
+    }
     mem_free(n->snapshots);
     if (n->log_store && log_store_close(n->log_store, &err) != 0) {
         log_warn("closing raft.db", "what=\"%s\"", err.text);

@@ -590,7 +590,9 @@ static void installed(struct work *w)
     struct disk_install *i = (struct disk_install *)w;
     struct snapshots *s = i->owner;
 
-    machine_open(s->node->machine, i->generation, opened, s);
+    if (s->node->machine) { /* else the node stops, and the next start opens it */
+        machine_open(s->node->machine, i->generation, opened, s);
+    }
 }
 
 static void closed(void *argument)
