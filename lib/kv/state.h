@@ -73,11 +73,11 @@ struct state_image {
 };
 
 struct state_options {
-    uint32_t memtable_rows_max;  /* a memtable is frozen when it has so many rows (8192) … */
+    uint32_t memtable_rows_max;  /* a memtable is frozen when it has so many rows (32,768) … */
     uint64_t memtable_bytes_max; /* … or bytes … */
-    uint32_t index_stride;   /* … or when the applied index is a multiple of this (8192), so that
-                                nodes flush alike; 0: off */
-    uint32_t sessions_max;   /* 100,000 */
+    uint32_t index_stride; /* … or when the applied index is a multiple of this (32,768), so that
+                              nodes flush alike; 0: off */
+    uint32_t sessions_max; /* 100,000 */
     uint64_t session_ttl_ms; /* 24 h of cluster time */
 };
 

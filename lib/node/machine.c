@@ -115,12 +115,13 @@ static void run_apply(struct machine *m, struct machine_apply *a)
     a->entries = NULL;
     state_limits(m->state, &limits);
     a->overlay_bytes = limits.overlay_bytes;
-    a->freeze_due = limits.frozen > 0;
+    a->frozen = limits.frozen;
     a->took_us = clock_now_us() - start_us;
 }
 
 static void run_machine_work(struct machine *m, struct work *w)
 {
+    struct state_limits limits;
     struct err err = {0};
 
     switch ((enum machine_kind)w->kind) {
@@ -142,6 +143,8 @@ static void run_machine_work(struct machine *m, struct work *w)
         if (!m->memtable) {
             m->memtable = state_freeze(m->state);
         }
+        state_limits(m->state, &limits);
+        m->more_frozen = limits.frozen > 1;
         break;
     case MACHINE_FLUSHED: /* first the reader sees the rows underneath, then they leave the overlay:
                              never a gap */
@@ -254,6 +257,14 @@ static void flush_start(struct machine *m)
     }
 }
 
+/* Somebody waits for the flush in progress: the next memtable, a new generation, the end. */
+static void flush_hurry(struct machine *m)
+{
+    if (m->open) {
+        kv_writer_calm(m->writer, false);
+    }
+}
+
 static void close_continue(struct machine *m);
 
 static void flush_end(struct machine *m, uint64_t again_in_us)
@@ -308,6 +319,7 @@ static void flush_next(struct work *w)
             flush_end(m, (uint64_t)m->options.pace_ms * 1000);
         } else {
             m->memtable_last = memtable_last_index(m->memtable);
+            kv_writer_calm(m->writer, !m->more_frozen && !m->closing);
             flush_send(m, m->flusher, FLUSHER_FLUSH, FLUSH_WRITING);
         }
         break;
@@ -364,8 +376,11 @@ static void apply_done(struct work *w)
     struct apply_with_done *a = (struct apply_with_done *)w;
     struct machine *m = a->machine;
 
-    if (a->apply.freeze_due) {
+    if (a->apply.frozen > 0) {
         flush_start(m);
+    }
+    if (a->apply.frozen > 1) {
+        flush_hurry(m);
     }
     a->done(w);
     mem_free(a->apply.results);
@@ -480,6 +495,8 @@ void machine_close(struct machine *m, void (*closed)(void *), void *argument)
     loop_timer_at(m->pace, UINT64_MAX);
     if (m->stage == FLUSH_IDLE) {
         close_continue(m);
+    } else {
+        flush_hurry(m);
     }
 }
 
@@ -612,6 +629,7 @@ void machine_stop(struct machine *m)
     if (m->pace) {
         loop_timer_at(m->pace, UINT64_MAX);
     }
+    flush_hurry(m);
     worker_stop(m->machine);
     worker_stop(m->flusher);
     done_run(m->options.done);

@@ -27,7 +27,7 @@ struct machine_apply {
     size_t count;
     struct carry_applied_entry *results;
     uint64_t overlay_bytes;
-    bool freeze_due; /* a frozen memtable waits */
+    uint32_t frozen; /* memtables that wait for the flusher, or are with it */
     uint64_t posted_us, took_us;
 };
 

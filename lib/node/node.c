@@ -19,7 +19,7 @@
 #include "lib/node/node_internal.h"
 
 enum {
-    NODE_PACE_MS = 500, /* an unflushed state is flushed at least so often */
+    NODE_PACE_MS = 2000, /* an unflushed state is flushed at least so often */
     NODE_SECOND_US = 1000000,
     NODE_HEADER_TIMEOUT_MS = 10000,
     NODE_BODY_TIMEOUT_MS = 30000,
@@ -29,8 +29,8 @@ enum {
     NODE_UNCOMMITTED_MAX = 65536,
     NODE_CACHE_BYTES = 32 << 20,
     NODE_APPLY_AHEAD_BYTES = 16 << 20,
-    NODE_MEMTABLE_ROWS = 8192,
-    NODE_MEMTABLE_BYTES = 8 << 20,
+    NODE_MEMTABLE_ROWS = 32768,
+    NODE_MEMTABLE_BYTES = 32 << 20,
     NODE_SESSIONS = 100000,
     NODE_DRIFT_PPM = 10000, /* of each clock: 1 % is far over what quartz does */
 };

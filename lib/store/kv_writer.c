@@ -6,10 +6,19 @@
  */
 #include <inttypes.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/check.h"
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/store/kv_file_internal.h"
+#include "lib/store/write_pace.h"
+
+enum {
+    PACE_ROWS = 128,      /* written between two rests, well under a millisecond of work */
+    PACE_RESTS = 2,       /* a rest is so often as long as the work before it */
+    PACE_SLICE_US = 1000, /* and behind each slice that went to the disk */
+};
 
 struct kv_writer {
     struct data_dir *dir;
@@ -20,8 +29,9 @@ struct kv_writer {
     sqlite3_stmt *session_put, *session_delete;
     struct kv_head head; /* as committed */
     int wal_frames;      /* behind the last commit, not in the file yet or not known to be */
-    /* Any thread may read these. */
+    /* Any thread may read these, and set the last. */
     atomic_uint_fast64_t file_bytes, wal_bytes;
+    atomic_bool calm;
 };
 
 static int count_frames(void *argument, sqlite3 *db, const char *name, int frames)
@@ -153,6 +163,11 @@ void kv_writer_close(struct kv_writer *w)
     sq_meta_close(&w->meta);
     sq_close(w->db);
     mem_free(w);
+}
+
+void kv_writer_calm(struct kv_writer *w, bool calm)
+{
+    atomic_store(&w->calm, calm);
 }
 
 uint64_t kv_writer_file_bytes(const struct kv_writer *w)
@@ -309,6 +324,33 @@ static int head_flush(struct kv_writer *w, const struct kv_head *head, struct er
     return rc;
 }
 
+/* A core that is busy for as long as a flush takes is one that clients wait for. */
+static void rest(const struct kv_writer *w, uint64_t *since_ns)
+{
+    if (!atomic_load(&w->calm))
+        return;
+    uint64_t ns = (clock_now_ns() - *since_ns) * PACE_RESTS;
+    const struct timespec pause = {.tv_sec = (time_t)(ns / 1000000000),
+                                   .tv_nsec = (long)(ns % 1000000000)};
+    nanosleep(&pause, NULL);
+    *since_ns = clock_now_ns();
+}
+
+static int rows_flush(struct kv_writer *w, struct kv_head *head, const struct memtable *m,
+                      struct err *err)
+{
+    struct memtable_change change;
+    uint64_t since_ns = clock_now_ns();
+    uint32_t rows = 0;
+    int rc = 0;
+    for (const void *at = NULL; rc == 0 && (at = memtable_next(m, at, &change));) {
+        rc = row_flush(w, head, &change, err);
+        if (++rows % PACE_ROWS == 0)
+            rest(w, &since_ns);
+    }
+    return rc;
+}
+
 int kv_writer_flush(struct kv_writer *w, const struct memtable *m, struct digest *digest,
                     uint64_t *keys, struct err *err)
 {
@@ -318,10 +360,10 @@ int kv_writer_flush(struct kv_writer *w, const struct memtable *m, struct digest
     head->applied_term = memtable_last_term(m);
     head->cluster_time_ms = memtable_cluster_time_ms(m);
     head->membership = *memtable_membership(m);
+    write_pace_begin(atomic_load(&w->calm) ? PACE_SLICE_US : 0);
     int rc = sq_exec(w->db, "BEGIN IMMEDIATE", err);
-    struct memtable_change change;
-    for (const void *at = NULL; rc == 0 && (at = memtable_next(m, at, &change));)
-        rc = row_flush(w, head, &change, err);
+    if (rc == 0)
+        rc = rows_flush(w, head, m, err);
     for (uint32_t i = 0; rc == 0 && i < memtable_session_count(m); i++) {
         bool gone;
         const struct session *s = memtable_session(m, i, &gone);
@@ -330,6 +372,7 @@ int kv_writer_flush(struct kv_writer *w, const struct memtable *m, struct digest
     if (rc == 0)
         rc = head_flush(w, head, err);
     rc = finish(w, rc, err);
+    write_pace_end();
     if (rc == 0) {
         w->head = *head;
         *digest = head->digest;
@@ -343,7 +386,9 @@ int kv_writer_flush(struct kv_writer *w, const struct memtable *m, struct digest
 int kv_writer_checkpoint(struct kv_writer *w, raft_index *checkpointed, struct err *err)
 {
     int frames, moved;
+    write_pace_begin(atomic_load(&w->calm) ? PACE_SLICE_US : 0);
     int rc = sq_checkpoint(w->db, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved, err);
+    write_pace_end();
     if (rc)
         return rc;
     if (frames == moved) {

@@ -8,12 +8,14 @@
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
 #include "lib/store/private.h"
+#include "lib/store/write_pace.h"
 
 static void start_once(void)
 {
     /* No accounting: it is one mutex around every allocation of every thread. */
     int rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     ASSERT(rc == SQLITE_OK || rc == SQLITE_MISUSE); /* MISUSE: somebody initialised it before us */
+    write_pace_install();
 #ifdef RAFTKV_TEST_VFS
     ASSERT(test_vfs_register(NULL) == 0);
 #endif

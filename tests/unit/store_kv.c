@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/prng.h"
 #include "lib/store/test_vfs.h"
@@ -248,6 +249,7 @@ static bool step(struct world *w)
         must(test_vfs_rules(rule, NULL) == 0);
     }
     int rc = 0;
+    kv_writer_calm(w->kv.writer, prng_chance(&w->prng, 1, 4));
     for (int tries = 0; tries < 3; tries++) {
         rc = flush(&w->kv, m, &err);
         if (!rc || test_vfs_dead())
@@ -301,6 +303,50 @@ static void test_random(void)
         base_map_free(w.boundaries[--w.boundary_count]);
     kv_close(&w.kv);
     kv_rig_release(&w.rig);
+}
+
+/* ---- pace ---- */
+
+static void put_many(struct kv_rig *rig, unsigned count, size_t value_bytes)
+{
+    char key[32];
+    uint8_t *value = mem_zalloc(value_bytes);
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(key, sizeof(key), "many%u", i);
+        struct command c = {
+            .op = COMMAND_PUT, .key = slice_str(key), .value = slice_of(value, value_bytes)};
+        kv_rig_apply(rig, c);
+    }
+    mem_free(value);
+}
+
+/* 4 MiB go to the WAL and to the file: 32 slices of 256 KiB, each with a rest of a millisecond. */
+static void test_calm(void)
+{
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct kv k;
+    struct err err = {0};
+    raft_index checkpointed = 0;
+    options.memtable_bytes_max = 64 << 20;
+    kv_rig_init(&rig, &options);
+    must(kv_open(&k, store_fresh_path("calm"), &err) == 0);
+    put_many(&rig, 1024, 4096);
+    uint64_t begin_us = clock_now_us();
+    kv_writer_calm(k.writer, true);
+    is_i64(flush(&k, state_freeze(rig.state), &err), 0, "a calm flush");
+    uint64_t flushed_us = clock_now_us();
+    is_i64(kv_writer_checkpoint(k.writer, &checkpointed, &err), 0, "a calm checkpoint");
+    uint64_t end_us = clock_now_us();
+    kv_rig_flush(&rig);
+    ok(flushed_us - begin_us >= 16000, "the flush rests between its slices: %" PRIu64 " us",
+       flushed_us - begin_us);
+    ok(end_us - flushed_us >= 16000, "so does the checkpoint: %" PRIu64 " us", end_us - flushed_us);
+    is_u64(checkpointed, rig.index, "all is in the file");
+    const char *what = store_kv_differs_open(k.writer, k.reader, rig.map);
+    ok(!what, "and as it should be: %s", what ? what : "same");
+    kv_close(&k);
+    kv_rig_release(&rig);
 }
 
 /* ---- readers ---- */
@@ -419,6 +465,7 @@ int main(void)
     test_wal_stays_small();
     test_every_call_fails();
     test_random();
+    test_calm();
     return done();
 }
 
