@@ -105,12 +105,15 @@ static int failed(struct log_store *s, int rc)
 
 /* Frames of a commit that did not fit stand in the WAL without a commit frame. The next commit
  * would be written over their beginning, and if that is torn by a power loss, their end looks like
- * frames behind a synced commit. So the WAL begins anew first; which also needs no further room in
- * it. */
+ * frames behind a synced commit. So the WAL begins anew first, with other salts. It does behind a
+ * checkpoint that moved something, and keeps its room; one that has nothing to move leaves the
+ * salts as they are, unless it truncates. */
 static int clean_up(struct log_store *s, struct err *err)
 {
     int frames, moved;
     int rc = sq_checkpoint(s->db, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved, err);
+    if (rc == 0 && frames == 0)
+        rc = sq_checkpoint(s->db, SQLITE_CHECKPOINT_TRUNCATE, &frames, &moved, err);
     if (rc == 0 && moved != frames)
         rc = err_set(err, ERR_IO, "%s: a checkpoint moved %d of %d frames",
                      sqlite3_db_filename(s->db, "main"), moved, frames);

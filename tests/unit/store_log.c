@@ -561,6 +561,92 @@ static void test_full_disk(void)
     entry_unref(e);
 }
 
+/* Frames of a commit that did not fit stand in the WAL. The commit behind it may be torn by a power
+ * loss at each of its calls, wherever in the WAL that happens: a start must not take what is left
+ * of the first for the proof of a damaged second. */
+enum place { WAL_EMPTY, WAL_MOVED, WAL_IN_USE, PLACES };
+
+static int write_some(struct log_store *s, raft_index first, unsigned count, struct err *err)
+{
+    struct entry *e[32];
+    must(count <= 32);
+    for (unsigned i = 0; i < count; i++)
+        e[i] = store_entry(first + i, 1, 2000);
+    struct log_write w = {.hard_state = true, .term = 1, .entries = e, .entry_count = count};
+    int rc = log_store_write(s, &w, 1, err);
+    for (unsigned i = 0; i < count; i++)
+        entry_unref(e[i]);
+    return rc;
+}
+
+/* False: the call number `after` was not reached. */
+static bool torn_behind_full(const char *before, enum place place, uint64_t after, uint64_t seed,
+                             bool *good)
+{
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    char rule[96];
+    bool done;
+    const char *path = store_fresh_path("torn");
+    store_copy_dir(before, path);
+    must(data_dir_open(path, &dir, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    raft_index last = state.last_index;
+    if (place != WAL_EMPTY)
+        must(write_some(s, ++last, 1, &err) == 0);
+    if (place == WAL_MOVED)
+        must(log_store_checkpoint(s, &done, &err) == 0 && done);
+    must(test_vfs_rules("raft.db write full after=24", NULL) == 0);
+    must(write_some(s, last + 1, 32, &err) == ERR_DISK_FULL);
+    snprintf(rule, sizeof(rule), "raft.db any powerloss after=%" PRIu64 " seed=%" PRIu64, after,
+             seed);
+    must(test_vfs_rules(rule, NULL) == 0);
+    bool written = write_some(s, last + 1, 6, &err) == 0, hit = test_vfs_dead();
+    test_vfs_rules("", NULL);
+    log_store_close(s, NULL);
+    test_vfs_restart();
+    int rc = log_store_open(dir, "n", &s, &state, &err);
+    *good = rc == 0 && (state.last_index == last + 6 || (!written && state.last_index == last));
+    if (!*good)
+        diag("place %d, after=%" PRIu64 " seed=%" PRIu64 ": last %" PRIu64 " (%s)", (int)place,
+             after, seed, state.last_index, err.text);
+    if (rc == 0)
+        log_store_close(s, NULL);
+    data_dir_close(dir);
+    store_remove_dir(path);
+    return hit;
+}
+
+static void test_torn_behind_full(void)
+{
+    static const char *const names[] = {"an empty WAL", "a WAL that begins anew", "a WAL in use"};
+    enum { SEEDS = 12 };
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    const char *before = store_fresh_path("before");
+    must(data_dir_open(before, &dir, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    must(write_some(s, 1, 3, &err) == 0);
+    must(log_store_close(s, &err) == 0);
+    data_dir_close(dir);
+    for (enum place place = WAL_EMPTY; place < PLACES; place++) {
+        bool good = true, hit = true;
+        uint64_t after = 0;
+        for (; good && hit; after++) {
+            hit = false;
+            for (uint64_t seed = 1; seed <= SEEDS && good; seed++)
+                hit = torn_behind_full(before, place, after, seed + SEEDS * after, &good) || hit;
+        }
+        ok(good && after > 10,
+           "%s: a commit behind one that did not fit, torn at each of %" PRIu64 " calls",
+           names[place], after);
+    }
+}
+
 int main(void)
 {
     test_life();
@@ -568,6 +654,7 @@ int main(void)
     test_creation_crash();
     test_error_is_final();
     test_full_disk();
+    test_torn_behind_full();
     test_model();
     return done();
 }
