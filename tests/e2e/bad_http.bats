@@ -150,19 +150,22 @@ turned_away() {
 # ---- many, and slow
 
 flood() { # what is open into $opened
+    # A file of its own each time: what the last one said must not be taken for this one's word.
+    flood_file=$BATS_TEST_TMPDIR/flood.$((++floods))
+    : >"$flood_file"
     "$RAFTKV_TEST_TOOLS/flood" "$@" 127.0.0.1 "$(port_of "${flooded:-node1}")" \
-        >"$BATS_TEST_TMPDIR/flood" 3>&- 4>&- </dev/null &
+        >>"$flood_file" 3>&- 4>&- </dev/null &
     flood_pid=$!
-    wait_until 60 grep -q open= "$BATS_TEST_TMPDIR/flood"
-    opened=$(sed -n 's/^open=\([0-9]*\).*/\1/p' "$BATS_TEST_TMPDIR/flood")
+    wait_until 60 grep -q open= "$flood_file"
+    opened=$(sed -n 's/^open=\([0-9]*\).*/\1/p' "$flood_file")
 }
 
 end_flood() {
     kill -TERM "$flood_pid" 2>/dev/null || true
     wait "$flood_pid"
     flood_pid=
-    closed=$(sed -n 's/^closed=\([0-9]*\).*/\1/p' "$BATS_TEST_TMPDIR/flood")
-    after_ms=$(sed -n 's/.*after_ms=\([0-9]*\).*/\1/p' "$BATS_TEST_TMPDIR/flood")
+    closed=$(sed -n 's/^closed=\([0-9]*\).*/\1/p' "$flood_file")
+    after_ms=$(sed -n 's/.*after_ms=\([0-9]*\).*/\1/p' "$flood_file")
 }
 
 connections() {
@@ -173,34 +176,42 @@ rss_kib() {
     awk '/^VmRSS:/ { print $2 }' "/proc/$(pid_of "$1")/status"
 }
 
+# Less than 100 MB over what it was: some of what was used stays with the allocator.
+small_again() { # NODE KIB
+    [ $(($(rss_kib "$1") - $2)) -lt 100000 ]
+}
+
 @test "10,000 open connections: it serves, and is as small as before when they are gone" {
-    local before i
+    local before round
     NODE_PROGRAM=$RAFTKV_BIN/raftkv-node start_node crowded
     wait_ready crowded
     put crowded kept value
     before=$(rss_kib crowded)
     flooded=crowded
-    for i in 1 2; do
-        flood -n 10000
+    # Silent ones are closed after 10 s, so how many are there at once is up to the machine; those
+    # that were answered stay, and have used what a connection may.
+    for round in silent answered answered; do
+        if [ "$round" = silent ]; then
+            flood -n 10000
+        else
+            flood -n 10000 -r '/kv/kept?raw'
+        fi
         # Where fewer files may be open, it is as many as may be.
         [ "$opened" -eq 10000 ] || [ "$opened" -ge $(($(ulimit -Hn) - 100)) ]
-        all_there() {
-            [ "$(connections crowded)" -ge "$opened" ]
-        }
-        wait_until 20 all_there
-        put crowded kept "value$i"
+        [ "$round" = silent ] || [ "$(connections crowded)" -gt "$opened" ] # and curl's
+        put crowded kept "$round"
         http GET crowded '/kv/kept?raw'
-        [ "$http_body" = "value$i" ]
+        [ "$http_body" = "$round" ]
         end_flood
+        [ "$round" = silent ] || [ "$closed" -eq 0 ]
         all_gone() {
             [ "$(connections crowded)" -le 5 ]
         }
         wait_until 20 all_gone
     done
-    # Some of what was used is kept by the allocator; it does not add up. (That of a sanitizer
-    # keeps more.)
+    # (The allocator of a sanitizer keeps more.)
     grep -qE '__(a|t)san_init' "$RAFTKV_BIN/raftkv-node" ||
-        [ $(($(rss_kib crowded) - before)) -lt 100000 ] ||
+        wait_until "$E2E_WAIT_SECONDS" small_again crowded "$before" ||
         fail_with "$before KiB before, $(rss_kib crowded) KiB now"
     run stop_node crowded
     assert_success
@@ -233,7 +244,7 @@ rss_kib() {
     flood -s -n 300 -w 25
     put node1 meanwhile x
     serves
-    wait_until 30 grep -q closed= "$BATS_TEST_TMPDIR/flood"
+    wait_until 30 grep -q closed= "$flood_file"
     end_flood
     [ "$closed" -eq "$opened" ]
     [ "$after_ms" -lt 20000 ]
