@@ -252,7 +252,7 @@ static void flush_send(struct machine *m, struct worker *to, int kind, enum flus
 
 static void flush_start(struct machine *m)
 {
-    if (m->stage == FLUSH_IDLE && m->open && !m->closing) {
+    if (m->stage == FLUSH_IDLE && m->open && !m->closing && !m->stopped) {
         flush_send(m, m->machine, MACHINE_FREEZE, FLUSH_FREEZING);
     }
 }
@@ -435,6 +435,8 @@ void machine_set_cluster(struct machine *m, struct digest cluster_id)
 
 /* ---- another generation
  * -------------------------------------------------------------------------------------------------
+ * Once stopped it goes no further: the threads have ended, and the next start finds what raft.db
+ * names.
  */
 
 static void closed_writer(struct work *w)
@@ -448,6 +450,9 @@ static void closed_reader(struct work *w)
 {
     struct machine *m = (struct machine *)((char *)w - offsetof(struct machine, switching));
 
+    if (m->stopped) {
+        return;
+    }
     w->kind = FLUSHER_CLOSE;
     w->done = closed_writer;
     worker_post(m->flusher, w);
@@ -470,6 +475,9 @@ static void opened_writer(struct work *w)
 {
     struct machine *m = (struct machine *)((char *)w - offsetof(struct machine, switching));
 
+    if (m->stopped) {
+        return;
+    }
     w->kind = MACHINE_OPEN;
     w->done = opened_reader;
     worker_post(m->machine, w);
@@ -503,6 +511,9 @@ void machine_close(struct machine *m, void (*closed)(void *), void *argument)
 void machine_open(struct machine *m, uint64_t generation, void (*opened)(void *), void *argument)
 {
     ASSERT(!m->open);
+    if (m->stopped) {
+        return;
+    }
     m->generation = generation;
     m->switched = opened;
     m->switched_argument = argument;

@@ -89,7 +89,8 @@ void machine_flush_turn(struct machine *m); /* loop, once a turn: hands over wha
 
 /* Switching to another generation (a snapshot that was received). Close: waits for the flush in
  * progress, closes all connections to the current file, then calls back. Open: opens the new one
- * and resets the state to it. Nothing may be posted in between. */
+ * and resets the state to it. Nothing may be posted in between. Once machine_stop has begun neither
+ * is certain to be done or to call back: the next start opens what raft.db names. */
 void machine_close(struct machine *m, void (*closed)(void *), void *argument);
 void machine_open(struct machine *m, uint64_t generation, void (*opened)(void *), void *argument);
 
