@@ -40,31 +40,60 @@ static void set_full(struct disk *d, bool full)
     pthread_mutex_unlock(&d->mutex);
 }
 
-/* One transaction. SQLITE_FULL changed nothing: the same batch is tried again until there is room.
- * Disk space gives no event to wait for. */
+/* Whether to try again what did not fit: SQLITE_FULL changed nothing, so until there is room, or
+ * the node stops. Disk space gives no event to wait for. */
+static bool wait_for_room(struct disk *d, bool *full)
+{
+    if (!*full) {
+        log_error("disk full", "what=\"raft.db cannot grow; the batch is tried again\"");
+        set_full(d, *full = true);
+    }
+    if (atomic_load(&d->stopping)) {
+        return false;
+    }
+    pause_ms(DISK_RETRY_MS);
+    return true;
+}
+
+static void has_room(struct disk *d, bool was_full)
+{
+    if (was_full) {
+        log_info("disk has room again", "file=raft.db");
+        set_full(d, false);
+    }
+}
+
+/* One transaction. */
 static void commit_writes(struct disk *d, const struct log_write *writes, size_t count)
 {
     struct err err = {0};
     bool full = false;
     int code;
 
-    while ((code = log_store_write(d->store, writes, count, &err)) == ERR_DISK_FULL) {
-        if (!full) {
-            log_error("disk full", "what=\"raft.db cannot grow; the batch is tried again\"");
-            set_full(d, full = true);
-        }
-        if (atomic_load(&d->stopping)) {
-            break;
-        }
-        pause_ms(DISK_RETRY_MS);
-    }
+    do {
+        code = log_store_write(d->store, writes, count, &err);
+    } while (code == ERR_DISK_FULL && wait_for_room(d, &full));
     if (code != 0) {
         d->fatal(d->argument, &err);
     }
-    if (full) {
-        log_info("disk has room again", "file=raft.db");
-        set_full(d, false);
+    has_room(d, full);
+}
+
+/* The commit point of a snapshot that was received: nothing else goes on until it is passed. */
+static void commit_install(struct disk *d, struct disk_install *i)
+{
+    struct err err = {0};
+    bool full = false;
+    int code;
+
+    do {
+        code = log_store_install(d->store, i->generation, i->cut.index, i->cut.term,
+                                 &i->cut.membership, &i->kept_tail, &err);
+    } while (code == ERR_DISK_FULL && wait_for_room(d, &full));
+    if (code != 0) {
+        d->fatal(d->argument, &err);
     }
+    has_room(d, full);
 }
 
 static void write_release(struct carry_write *w)
@@ -148,13 +177,7 @@ static void run_other(struct disk *d, struct work *w)
         }
         break;
     }
-    case DISK_INSTALL: {
-        struct disk_install *i = (struct disk_install *)w;
-
-        code = log_store_install(d->store, i->generation, i->cut.index, i->cut.term,
-                                 &i->cut.membership, &i->kept_tail, &err);
-        break;
-    }
+    case DISK_INSTALL: commit_install(d, (struct disk_install *)w); break;
     case DISK_CLUSTER: run_cluster(d, (struct disk_cluster *)w); break;
     case DISK_WRITE: break;
     }

@@ -3,8 +3,9 @@
  * writes it in one transaction with one fsync, reads old entries between the batches.
  *
  * An error of raft.db ends the process (fatal): what is on disk is then unknown, and only reading
- * everything again at a start can tell. A full disk is the exception: the batch is tried again
- * until there is room; the carry sees the stall meanwhile.
+ * everything again at a start can tell. A full disk is the exception: the batch, or the commit
+ * point of a received snapshot, is tried again until there is room; of a batch the carry sees the
+ * stall meanwhile.
  */
 #ifndef RAFTKV_NODE_DISK_H
 #define RAFTKV_NODE_DISK_H
