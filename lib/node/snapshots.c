@@ -7,7 +7,8 @@
  * verified there and handed to the carry, which says when to switch
  *
  * One helper thread does what takes long with files: copying, reading, writing, verifying. At most
- * one snapshot is received at a time.
+ * one snapshot is received at a time. The core asks again for what failed with the next heartbeat:
+ * it is told at once that this fails too until a second has passed, since copies cost much.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -26,16 +27,18 @@ enum {
     SNAPSHOT_TIMEOUT_MS = 60000,
     SNAPSHOT_KEEP_US =
         10000000, /* a copy that nobody is sent is kept so long, for the next one who asks */
+    SNAPSHOT_AGAIN_US = 1000000, /* not again to who could not be sent one so short a time ago */
 };
 
-enum send_stage { SEND_FREE, SEND_WAITING, SEND_ASKING, SEND_READING, SEND_SENDING };
+enum send_stage { SEND_FREE, SEND_REFUSED, SEND_WAITING, SEND_ASKING, SEND_READING, SEND_SENDING };
 
 struct snapshot_send {
     struct work work; /* READING */
     struct snapshots *snapshots;
     enum send_stage stage;
-    raft_id peer;
-    raft_term term; /* in which it was begun: over with it */
+    raft_id peer;        /* stays behind the end, with the next */
+    uint64_t not_before; /* us */
+    raft_term term;      /* in which it was begun: over with it */
     uint64_t offset;
     uint8_t *chunk;
     size_t chunk_len;
@@ -65,6 +68,7 @@ struct snapshots {
     struct worker *helper;
     struct work take;
     bool taking, have;
+    uint64_t take_generation;
     volatile bool cancelled;
     struct snapshot_info info;
     struct snapshot_info taken;
@@ -128,8 +132,8 @@ static bool helper_batch(void *self, struct work_list *list)
         STAILQ_REMOVE_HEAD(list, link);
         switch ((enum helper_kind)w->kind) {
         case HELPER_TAKE:
-            s->take_code = snapshot_take(s->node->dir, s->node->kv_generation, &s->cancelled,
-                                         &s->taken, &s->take_err);
+            s->take_code = snapshot_take(s->node->dir, s->take_generation, &s->cancelled, &s->taken,
+                                         &s->take_err);
             break;
         case HELPER_READ: {
             struct snapshot_send *send = (struct snapshot_send *)w;
@@ -159,12 +163,18 @@ static void help(struct snapshots *s, struct work *w, int kind, void (*done)(str
  * --------------------------------------------------------------------------------------------------------------
  */
 
-static bool still_leads(const struct snapshot_send *send)
+/* NULL, or why there is no use in going on. */
+static const char *given_up(const struct snapshot_send *send)
 {
     const struct node *n = send->snapshots->node;
+    const struct raft *raft = n->carry ? carry_raft(n->carry) : NULL;
 
-    return n->carry && raft_state(carry_raft(n->carry)) == RAFT_LEADER &&
-           raft_term_current(carry_raft(n->carry)) == send->term;
+    if (!raft || raft_state(raft) != RAFT_LEADER || raft_term_current(raft) != send->term) {
+        return "leadership was lost";
+    }
+    return raft_configuration_find(raft_configuration_latest(raft), send->peer)
+               ? NULL
+               : "no member any more";
 }
 
 static void send_end(struct snapshot_send *send, bool ok, const char *why)
@@ -178,6 +188,7 @@ static void send_end(struct snapshot_send *send, bool ok, const char *why)
     send->chunk = NULL;
     send->stage = SEND_FREE;
     send->snapshots->used_us = clock_now_us();
+    send->not_before = ok ? 0 : clock_now_us() + SNAPSHOT_AGAIN_US;
     if (n->carry) {
         carry_snapshot_sent(n->carry, peer, ok, send->snapshots->info.index, clock_now_us());
     }
@@ -188,11 +199,10 @@ static void send_chunk(struct snapshot_send *send);
 static void chunk_read(struct work *w)
 {
     struct snapshot_send *send = (struct snapshot_send *)w;
+    const char *why = send->code != 0 ? send->err.text : given_up(send);
 
-    if (send->code != 0) {
-        send_end(send, false, send->err.text);
-    } else if (!still_leads(send)) {
-        send_end(send, false, "leadership was lost");
+    if (why) {
+        send_end(send, false, why);
     } else {
         send->stage = SEND_SENDING;
         send_chunk(send);
@@ -212,13 +222,15 @@ static void chunk_answered(void *argument, const struct http_result *result)
     send->chunk = NULL;
     if (result->code != 0) {
         send_end(send, false, result->detail);
+    } else if (result->status == err_http_status(ERR_DISK_FULL)) {
+        send_end(send, false, "the receiver has no room for it");
     } else if (result->status != 200 || !state || !offset || opt_parse_uint(offset, &next) != 0 ||
                next > s->info.bytes) {
         send_end(send, false, "the receiver refused it");
     } else if (strcmp(state, "more") != 0) {
         send_end(send, true, state);
-    } else if (!still_leads(send)) {
-        send_end(send, false, "leadership was lost");
+    } else if (given_up(send)) {
+        send_end(send, false, given_up(send));
     } else {
         send->offset = next;
         send->stage = SEND_READING;
@@ -251,10 +263,7 @@ static void send_chunk(struct snapshot_send *send)
         .idempotent = true,
     };
 
-    if (!to) {
-        send_end(send, false, "no member any more");
-        return;
-    }
+    ASSERT(to); /* it is a member */
     snprintf(term, sizeof term, "%llu", (unsigned long long)send->term);
     snprintf(url, sizeof url,
              "%s/raft/snapshot?index=%llu&term=%llu&bytes=%llu&crc=%lu&offset=%llu", to->url,
@@ -268,8 +277,8 @@ static void send_begin(struct snapshot_send *send)
 {
     struct snapshots *s = send->snapshots;
 
-    if (!still_leads(send)) {
-        send_end(send, false, "leadership was lost");
+    if (given_up(send)) {
+        send_end(send, false, given_up(send));
         return;
     }
     carry_snapshot_sending(s->node->carry, send->peer, s->info.index);
@@ -313,6 +322,24 @@ static void taken(struct work *w)
     }
 }
 
+/* A copy that fills the disk would take the log's room. */
+static bool room_for_copy(const struct snapshots *s)
+{
+    struct machine_figures figures;
+
+    machine_figures(s->node->machine, &figures);
+    return s->node->disk_free >= figures.kv_bytes + NODE_DISK_RESERVE;
+}
+
+/* `taken` is called from the loop, later, not from inside the carry. */
+static void take_told(struct snapshots *s, int code)
+{
+    s->taking = true;
+    s->take_code = code;
+    s->take.done = taken;
+    done_post_one(s->node->done, &s->take);
+}
+
 static void take(struct snapshots *s)
 {
     if (s->taking || copy_in_use(s)) {
@@ -322,40 +349,71 @@ static void take(struct snapshots *s)
         snapshot_delete(s->node->dir, s->info.index);
         s->have = false;
     }
+    if (!room_for_copy(s)) {
+        take_told(s, err_set(&s->take_err, ERR_DISK_FULL, "no room for a copy of the state"));
+        return;
+    }
     s->taking = true;
+    s->take_generation = s->node->kv_generation;
     __atomic_store_n(&s->cancelled, false, __ATOMIC_RELAXED);
     help(s, &s->take, HELPER_TAKE, taken);
+}
+
+static void too_early(struct work *w)
+{
+    struct snapshot_send *send = (struct snapshot_send *)w;
+    struct node *n = send->snapshots->node;
+
+    send->stage = SEND_FREE;
+    if (n->carry) {
+        carry_snapshot_sent(n->carry, send->peer, false, 0, clock_now_us());
+    }
+}
+
+/* Its own from last time, or one that is free. NULL: under way. */
+static struct snapshot_send *send_of(struct snapshots *s, raft_id peer)
+{
+    struct snapshot_send *found = NULL;
+
+    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
+        struct snapshot_send *send = &s->sends[i];
+
+        if (send->peer == peer) {
+            return send->stage == SEND_FREE ? send : NULL;
+        }
+        if (send->stage == SEND_FREE && (!found || send->not_before < found->not_before)) {
+            found = send;
+        }
+    }
+    return found;
 }
 
 void snapshots_send(void *node, raft_id peer, raft_index index)
 {
     struct node *n = node;
     struct snapshots *s = n->snapshots;
-    struct snapshot_send *send = NULL;
+    struct snapshot_send *send = send_of(s, peer);
+    uint64_t not_before;
 
-    for (size_t i = 0; i < RAFT_MEMBERS_MAX; i++) {
-        if (s->sends[i].stage != SEND_FREE && s->sends[i].peer == peer) {
-            return; /* under way */
-        }
-        if (s->sends[i].stage == SEND_FREE) {
-            send = &s->sends[i];
-        }
-    }
     if (!send) {
         return;
     }
+    not_before = send->peer == peer ? send->not_before : 0;
     memset(send, 0, sizeof *send);
     send->snapshots = s;
     send->peer = peer;
     send->term = raft_term_current(carry_raft(n->carry));
+    if (clock_now_us() < not_before) {
+        send->not_before = not_before;
+        send->stage = SEND_REFUSED;
+        send->work.done = too_early;
+        done_post_one(n->done, &send->work);
+        return;
+    }
     send->stage = SEND_WAITING;
     if (s->have && !s->taking && s->info.index >= index) {
-        /* From the loop, not from inside the carry: the copy is there already. */
-        s->take_code = 0;
-        s->taken = s->info;
-        s->take.done = taken;
-        done_post_one(n->done, &s->take);
-        s->taking = true;
+        s->taken = s->info; /* the copy is there already */
+        take_told(s, 0);
     } else {
         take(s);
     }
@@ -544,6 +602,10 @@ void http_peer_snapshot(struct node *n, struct http_request *r)
         reply_failure(n, r, ERR_FORBIDDEN, "term %llu is over", (unsigned long long)term);
     } else if (code != 0 || receive->request) {
         reply_failure(n, r, ERR_NO_LEADER, "another snapshot is on its way");
+    } else if (r->body.len > 0 && offset <= info.bytes &&
+               n->disk_free < info.bytes - offset + NODE_DISK_RESERVE) {
+        reply_failure(n, r, ERR_DISK_FULL, "no room for a snapshot of %llu bytes",
+                      (unsigned long long)info.bytes);
     } else {
         info.cluster_id = n->cluster_id;
         receive->snapshots = s;

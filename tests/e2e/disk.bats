@@ -26,7 +26,7 @@ on_disk() { # start_node|restart_node NAME …
     RAFTKV_TEST_VFS_CONTROL=$(node_dir "$2")/rules "$@"
 }
 
-three_disks() {
+three_disks() { # [FLAG…]
     local name list=
     for name in node1 node2 node3; do
         prepare_node "$name"
@@ -34,7 +34,7 @@ three_disks() {
         list=$list,$name=$(url_of "$name")
     done
     for name in node1 node2 node3; do
-        on_disk start_node "$name" --cluster "${list#,}" --election-timeout 1s
+        on_disk start_node "$name" --cluster "${list#,}" --election-timeout 1s "$@"
     done
     wait_ready
 }
@@ -277,6 +277,62 @@ put_answers() { # NODE STATUS
     on_disk restart_node node1
     wait_ready
     verify_load
+    same_everywhere
+}
+
+# ---- snapshots
+
+log_begins_behind() { # NODE INDEX
+    [ "$(curl -s --max-time 2 "$(url_of "$1")/node" | jq .index.first)" -gt "$2" ]
+}
+
+tries() { # NODE WHAT: lines of its log
+    grep -c "snapshot not sent.*$2" "$(log_of "$1")" || true
+}
+
+tried() { # NODE WHAT COUNT
+    [ "$(tries "$1" "$2")" -ge "$3" ]
+}
+
+@test "a snapshot that cannot be taken or received is tried again, but not without a pause" {
+    local lead victim began
+    three_disks --trailing-entries 10
+    lead=$(leader)
+    victim=$(followers | head -n 1)
+    kill_node "$victim"
+    put_many "$lead" a/ 1 300
+    wait_until 10 log_begins_behind "$lead" 100
+    disk "$lead" 'snapshot write error'
+    on_disk restart_node "$victim"
+    wait_until 10 tried "$lead" 'I/O error' 1
+    began=$(now_ms)
+    wait_until 20 tried "$lead" 'I/O error' 4
+    [ $(($(now_ms) - began)) -gt 2500 ]
+    disk "$victim" 'incoming write full'
+    disk "$lead"
+    wait_until 10 tried "$lead" 'no room' 1
+    began=$(now_ms)
+    wait_until 20 tried "$lead" 'no room' 4
+    [ $(($(now_ms) - began)) -gt 2500 ]
+    disk "$victim"
+    wait_ready "$victim"
+    http GET "$victim" '/kv?prefix=a/'
+    holds '.items | length == 300'
+    same_everywhere
+}
+
+@test "no copy is begun that might fill the disk" {
+    one_disk --trailing-entries 10
+    put_many node1 a/ 1 300
+    wait_until 10 log_begins_behind node1 100
+    disk node1 'snapshot write full'
+    start_standby node2
+    json_post node1 /members "{\"name\":\"node2\",\"url\":\"$(url_of node2)\"}"
+    replied 200
+    wait_until 10 tried node1 'no room for a copy' 2
+    [ -z "$(compgen -G "$(data_dir_of node1)/snapshot.*")" ]
+    disk node1
+    wait_ready node2
     same_everywhere
 }
 
