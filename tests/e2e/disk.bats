@@ -146,32 +146,78 @@ put_answers() { # NODE STATUS
     holds '.items | length == 50'
 }
 
-@test "committed, never answered: the retry on another node gives the first answer" {
-    local old index other
-    three_disks
+# ---- between commit and reply
+
+in_flight() { # NAME NODE PATH CURL_ARGUMENT…: a PUT that is left to itself
+    local name=$1 url
+    url=$(url_of "$2")$3
+    shift 3
+    curl -s -X PUT --max-time 60 -H Expect: -o "$BATS_TEST_TMPDIR/$name.body" -w '%{http_code}' "$@" \
+        "$url" >"$BATS_TEST_TMPDIR/$name.status" 3>&- 4>&- &
+    flights[$name]=$!
+}
+
+came_down_without_a_word() { # NAME
+    local status=0
+    wait "${flights[$1]}" || status=$?
+    [ "$status" -ne 0 ] && [ "$(<"$BATS_TEST_TMPDIR/$1.status")" = 000 ] &&
+        [ ! -s "$BATS_TEST_TMPDIR/$1.body" ]
+}
+
+applied_on() { # NODE INDEX
+    [ "$(curl -s --max-time 2 "$(url_of "$1")/node" | jq .index.applied)" -ge "$2" ]
+}
+
+@test "kill -9 of the leader between commit and reply: a retry on another node gives the first answer" {
+    declare -A flights
+    local old other before first node
+    three_disks --election-timeout 5s
     old=$(leader)
-    put "$old" between before
-    # The others write it and commit it; the leader waits for its own disk, and dies.
+    put "$old" taken before
+    before=$version
+    same_everywhere
+    # The others write them and so commit them; the leader, which waits for its own disk, can
+    # neither apply nor answer them.
     disk "$old" 'raft.db sync stall'
-    http PUT "$old" '/kv/between?timeout=400ms' --data-binary one -H 'RaftKV-Client: c' \
-        -H 'RaftKV-Seq: 1' || true
-    refused 504 timeout unknown || refused 503 no_leader unknown
+    in_flight put "$old" '/kv/between?timeout=60s' --data-binary one -H 'RaftKV-Client: c' \
+        -H 'RaftKV-Seq: 1'
+    in_flight condition "$old" '/kv/taken?timeout=60s' --data-binary one -H 'If-None-Match: *' \
+        -H 'RaftKV-Client: d' -H 'RaftKV-Seq: 1'
+    for other in $(running_nodes | grep -vx "$old"); do
+        wait_until 5 applied_on "$other" $((before + 2))
+    done
+    http GET "$other" '/kv/between?consistency=stale'
+    replied 200
+    first=$(the .version)
+    [ "$first" -gt "$before" ]
+    http GET "$old" /node
+    holds '.state == "leader" and .index.applied == ($i | tonumber)' --arg i "$before"
+    http GET "$old" '/kv/between?consistency=stale'
+    refused 404 not_found
     kill_node "$old"
-    wait_leader
-    other=$(running_nodes | tail -n 1)
-    http GET "$other" '/kv/between?timeout=10s'
-    holds '.value == "one"'
-    index=$(the .version)
-    for other in $(running_nodes); do
-        http PUT "$other" '/kv/between?timeout=10s' --data-binary one -H 'RaftKV-Client: c' \
+    came_down_without_a_word put
+    came_down_without_a_word condition
+    wait_leader >/dev/null
+    put "$other" between later
+    for node in $(running_nodes) "$old"; do
+        if [ "$node" = "$old" ]; then
+            disk "$old"
+            on_disk restart_node "$old"
+            wait_ready "$old"
+        fi
+        http PUT "$node" '/kv/between?timeout=10s' --data-binary one -H 'RaftKV-Client: c' \
             -H 'RaftKV-Seq: 1'
         replied 200
-        holds '.version == ($i | tonumber)' --arg i "$index"
+        holds '.version == ($i | tonumber)' --arg i "$first"
+        [ "$(http_header RaftKV-Replayed)" = 1 ]
+        http PUT "$node" '/kv/taken?timeout=10s' --data-binary one -H 'If-None-Match: *' \
+            -H 'RaftKV-Client: d' -H 'RaftKV-Seq: 1'
+        refused 412 precondition_failed not_applied
+        holds '.error.version == ($i | tonumber)' --arg i "$before"
         [ "$(http_header RaftKV-Replayed)" = 1 ]
     done
-    disk "$old"
-    on_disk restart_node "$old"
-    wait_ready
+    http GET "$other" '/kv/between?raw'
+    [ "$http_body" = later ]
     same_everywhere
 }
 
