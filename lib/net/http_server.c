@@ -75,11 +75,13 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
 {
     struct request *r = request_of(request);
     struct http_server *s = r->connection->server;
-    ASSERT(r->state == REQUEST_HANDED);
-    *(r->prev ? &r->prev->next : &s->handed) = r->next;
-    if (r->next)
-        r->next->prev = r->prev;
-    s->pending--;
+    ASSERT(r->state == REQUEST_HANDED || r->refusing);
+    if (r->state == REQUEST_HANDED) {
+        *(r->prev ? &r->prev->next : &s->handed) = r->next;
+        if (r->next)
+            r->next->prev = r->prev;
+        s->pending--;
+    }
     queue_reply(r, reply);
     buf_release(&r->body);
     if (r->suspended) {
@@ -88,25 +90,16 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
     }
 }
 
-static void refusal_body(struct http_server *s, int status, const char *why, uint64_t limit,
-                         uint64_t actual, struct http_reply *reply)
-{
-    struct buf body;
-    if (!s->options.refusal)
-        return;
-    buf_init(&body, LIMIT_HTTP_CONNECTION_BYTES);
-    s->options.refusal(s->options.self, status, why, limit, actual, &body);
-    reply->body = buf_take(&body, &reply->body_len);
-    reply->body_take = true;
-}
-
 static void refuse(struct request *r, int status, const char *why, uint64_t limit, uint64_t actual)
 {
     struct http_server *s = r->connection->server;
-    struct http_reply reply = {.status = status};
-    refusal_body(s, status, why, limit, actual, &reply);
+    r->refusing = true;
+    if (s->options.refusal)
+        s->options.refusal(s->options.self, &r->pub, status, why, limit, actual);
+    else
+        http_reply(&r->pub, &(struct http_reply){.status = status});
+    ASSERT(r->state == REQUEST_ANSWERED);
     s->refused++;
-    queue_reply(r, &reply);
 }
 
 /* ---- the head of a request ---- */
@@ -534,9 +527,8 @@ void http_server_stop(struct http_server *s)
     http_server_quiesce(s);
     s->stopping = true;
     while (s->handed) {
-        struct http_reply reply = {.status = 503, .close = true};
-        refusal_body(s, 503, "the server stops", 0, 0, &reply);
-        http_reply(&s->handed->pub, &reply);
+        s->handed->close = true;
+        refuse(s->handed, 503, "the server stops", 0, 0);
     }
     /* Stopping libmicrohttpd with a suspended connection is an abort: let it see them resumed, and
      * send what the sockets take without waiting. */

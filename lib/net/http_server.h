@@ -66,10 +66,10 @@ struct http_server_options {
      * stopped. */
     size_t (*body_max)(void *self, const struct http_request *head, struct http_reply *refuse);
     void (*handle)(void *self, struct http_request *r);
-    /* A refusal of the server's own (413, 405, 400 …) as a JSON body in `out`, so that all errors
-     * look alike. */
-    void (*refusal)(void *self, int status, const char *why, uint64_t limit, uint64_t actual,
-                    struct buf *out);
+    /* A refusal of the server's own (413, 405, 400 …): replies at once, with http_reply, so that
+     * all errors look alike. The request has its head, and no body. NULL: a bare status. */
+    void (*refusal)(void *self, struct http_request *r, int status, const char *why, uint64_t limit,
+                    uint64_t actual);
     void *self;
 };
 

@@ -59,7 +59,8 @@ struct request {
     enum request_state state;
     bool in_handler; /* so that a reply needs no resuming */
     bool suspended;
-    bool close; /* the connection, after the reply */
+    bool close;    /* the connection, after the reply */
+    bool refusing; /* by the server itself, in whatever state */
     /* A refusal waits for the end of the body; 0: none. */
     int refuse_status;
     const char *refuse_why;

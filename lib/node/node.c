@@ -718,6 +718,7 @@ int node_run(const struct node_options *options, struct err *err)
     n->options = *options;
     n->started_us = clock_now_us();
     n->disk_free = UINT64_MAX;
+    n->header_term[0] = '0';
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors(n);
     code = node_start(n, err);

@@ -108,8 +108,8 @@ void node_wake(struct node *n); /* something may have changed carry's wake time 
 /* ---- routes.c ---- */
 size_t routes_body_max(void *node, const struct http_request *head, struct http_reply *refuse);
 void routes_handle(void *node, struct http_request *r);
-void routes_refusal(void *node, int status, const char *why, uint64_t limit, uint64_t actual,
-                    struct buf *out);
+void routes_refusal(void *node, struct http_request *r, int status, const char *why, uint64_t limit,
+                    uint64_t actual);
 
 /* A reply with the headers that each bears. `body` is taken. `index`: the applied index it was
  * served at. */

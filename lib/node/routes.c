@@ -91,6 +91,11 @@ static bool path_matches(const char *pattern, struct slice path, struct slice *w
     return i == path.len;
 }
 
+static bool is_write(const struct http_request *r)
+{
+    return r->method != HTTP_GET && r->method != HTTP_HEAD;
+}
+
 /* The route, or NULL; *other_method: the path exists. */
 static const struct route *route_find(const struct http_request *r, struct slice *with,
                                       bool *other_method)
@@ -124,27 +129,6 @@ size_t routes_body_max(void *node, const struct http_request *head, struct http_
     case BODY_SMALL: return ROUTES_SMALL_BODY;
     default: return 0;
     }
-}
-
-void routes_refusal(void *node, int status, const char *why, uint64_t limit, uint64_t actual,
-                    struct buf *out)
-{
-    struct api_error e = {.code = ERR_BAD_REQUEST, .outcome = OUTCOME_NOT_APPLIED};
-
-    (void)node;
-    if (status == 413) {
-        e.code = ERR_TOO_LARGE;
-        e.has_limit = true;
-        e.limit = limit;
-        e.actual = actual;
-    } else if (status == 405) {
-        e.code = ERR_METHOD_NOT_ALLOWED;
-    } else if (status == 503) {
-        e.code = ERR_SHUTTING_DOWN;
-        e.outcome = OUTCOME_UNKNOWN; /* it may have been proposed */
-    }
-    snprintf(e.message, sizeof e.message, "%s", why);
-    api_error_encode(&e, out);
 }
 
 /* ---- what every request must satisfy
@@ -214,15 +198,20 @@ static bool content_is_json(const char *type)
     static const char json[] = "application/json";
     size_t len = sizeof json - 1;
 
-    return type && strncasecmp(type, json, len) == 0 && (type[len] == '\0' || type[len] == ';');
+    if (!type || strncasecmp(type, json, len) != 0) {
+        return false;
+    }
+    type += len + strspn(type + len, " \t");
+    return *type == '\0' || *type == ';';
 }
 
-/* false: answered. */
-static bool admit(struct node *n, struct http_request *r, const struct route *route)
+/* Whether a web page that is not ours may be behind it; before anything is told. false: answered.
+ */
+static bool admit_origin(struct node *n, struct http_request *r)
 {
+    unsigned origins;
     const char *host = http_request_header(r, "Host", NULL);
-    const char *origin = http_request_header(r, "Origin", NULL);
-    const char *cluster = http_request_header(r, "RaftKV-Cluster", NULL);
+    const char *origin = http_request_header(r, "Origin", &origins);
 
     if (!host || !host_allowed(n, host)) {
         reply_failure(n, r, ERR_FORBIDDEN,
@@ -230,14 +219,38 @@ static bool admit(struct node *n, struct http_request *r, const struct route *ro
                       host ? host : "(none)");
         return false;
     }
-    if (origin && !origin_is_host(origin, host)) {
+    if (origins > 1 || (origin && !origin_is_host(origin, host))) {
         reply_failure(n, r, ERR_FORBIDDEN, "Origin %.100s is not this node", origin);
         return false;
     }
-    if (cluster && strncmp((const char *)r->path.data, "/raft/", 6) != 0 && n->has_cluster &&
-        strcasecmp(cluster, n->header_cluster) != 0) {
+    return true;
+}
+
+/* false: answered. */
+static bool admit_cluster(struct node *n, struct http_request *r)
+{
+    unsigned clusters;
+    const char *cluster = http_request_header(r, "RaftKV-Cluster", &clusters);
+
+    if (clusters > 1) {
+        reply_failure(n, r, ERR_BAD_REQUEST, "RaftKV-Cluster stands there %u times", clusters);
+        return false;
+    }
+    if (cluster && n->has_cluster && strcasecmp(cluster, n->header_cluster) != 0) {
         reply_failure(n, r, ERR_WRONG_CLUSTER, "this is cluster %s, not %.40s", n->header_cluster,
                       cluster);
+        return false;
+    }
+    return true;
+}
+
+/* false: answered. */
+static bool admit(struct node *n, struct http_request *r, const struct route *route)
+{
+    bool peers = route->body == BODY_PEER || route->body == BODY_CHUNK; /* they look themselves */
+    unsigned types = 1;
+
+    if (!peers && !admit_cluster(n, r)) {
         return false;
     }
     /* A condition is never ignored; /kv has its own word on them. */
@@ -248,7 +261,7 @@ static bool admit(struct node *n, struct http_request *r, const struct route *ro
         return false;
     }
     if (route->body == BODY_SMALL &&
-        !content_is_json(http_request_header(r, "Content-Type", NULL))) {
+        (!content_is_json(http_request_header(r, "Content-Type", &types)) || types > 1)) {
         reply_failure(n, r, ERR_BAD_REQUEST, "a POST needs Content-Type: application/json");
         return false;
     }
@@ -265,6 +278,94 @@ static bool admit(struct node *n, struct http_request *r, const struct route *ro
     return true;
 }
 
+static void reply_error_as(struct node *n, struct http_request *r, int status,
+                           const struct api_error *e)
+{
+    struct buf body;
+    struct reply reply = {.status = status, .body = &body};
+    char retry[24];
+
+    buf_init(&body, 4096);
+    api_error_encode(e, &body);
+    if (e->code == ERR_OVERLOADED) {
+        snprintf(retry, sizeof retry, "1");
+        reply.extra[reply.extra_count++] = (struct http_header){"Retry-After", retry};
+    }
+    reply_send(n, r, &reply);
+}
+
+/* The path is known, this method is not for it: "GET, HEAD, PUT". */
+static void reply_other_method(struct node *n, struct http_request *r)
+{
+    static const char *const names[] = {[HTTP_GET] = "GET, HEAD",
+                                        [HTTP_PUT] = "PUT",
+                                        [HTTP_POST] = "POST",
+                                        [HTTP_DELETE] = "DELETE"};
+    struct api_error e = {.code = ERR_METHOD_NOT_ALLOWED,
+                          .outcome = is_write(r) ? OUTCOME_NOT_APPLIED : OUTCOME_NONE};
+    struct buf body, allow;
+    struct reply reply = {.status = 405, .body = &body};
+    struct slice with;
+
+    buf_init(&body, 4096);
+    buf_init(&allow, 64);
+    for (size_t i = 0; i < route_count; i++) {
+        if (path_matches(routes[i].path, r->path, &with)) {
+            buf_printf(&allow, "%s%s", allow.len > 0 ? ", " : "", names[routes[i].method]);
+        }
+    }
+    snprintf(e.message, sizeof e.message, "this method is not for %.*s",
+             r->path.len < 100 ? (int)r->path.len : 100, (const char *)r->path.data);
+    api_error_encode(&e, &body);
+    reply.extra[reply.extra_count++] = (struct http_header){"Allow", (const char *)allow.data};
+    reply_send(n, r, &reply);
+    buf_release(&allow);
+}
+
+static void reply_no_route(struct node *n, struct http_request *r, bool other_method)
+{
+    if (other_method) {
+        reply_other_method(n, r);
+    } else {
+        reply_failure(n, r, ERR_NOT_FOUND, "nothing at %.*s",
+                      r->path.len < 100 ? (int)r->path.len : 100, (const char *)r->path.data);
+    }
+}
+
+void routes_refusal(void *node, struct http_request *r, int status, const char *why, uint64_t limit,
+                    uint64_t actual)
+{
+    struct node *n = node;
+    struct api_error e = {.code = ERR_BAD_REQUEST,
+                          .outcome = is_write(r) ? OUTCOME_NOT_APPLIED : OUTCOME_NONE};
+    struct slice with;
+    bool other_method;
+
+    switch (status) {
+    case 405:
+        if (admit_origin(n, r)) {
+            route_find(r, &with, &other_method);
+            reply_no_route(n, r, other_method);
+        }
+        return;
+    case 413:
+        e.code = ERR_TOO_LARGE;
+        e.has_limit = true;
+        e.limit = limit;
+        e.actual = actual;
+        break;
+    case 503:
+        e.code = ERR_SHUTTING_DOWN;
+        if (is_write(r)) {
+            e.outcome = OUTCOME_UNKNOWN; /* it may have been proposed */
+        }
+        break;
+    default: break; /* 400 and the like */
+    }
+    snprintf(e.message, sizeof e.message, "%s", why);
+    reply_error_as(n, r, status, &e);
+}
+
 void routes_handle(void *node, struct http_request *r)
 {
     struct node *n = node;
@@ -273,14 +374,11 @@ void routes_handle(void *node, struct http_request *r)
     const struct route *route = route_find(r, &with, &other_method);
 
     n->meters.bytes_in += r->body.len;
+    if (!admit_origin(n, r)) {
+        return;
+    }
     if (!route) {
-        if (other_method) {
-            reply_failure(n, r, ERR_METHOD_NOT_ALLOWED, "this method is not for %.*s",
-                          r->path.len < 100 ? (int)r->path.len : 100, (const char *)r->path.data);
-        } else {
-            reply_failure(n, r, ERR_NOT_FOUND, "nothing at %.*s",
-                          r->path.len < 100 ? (int)r->path.len : 100, (const char *)r->path.data);
-        }
+        reply_no_route(n, r, other_method);
         return;
     }
     if (!admit(n, r, route)) {
@@ -321,9 +419,9 @@ void reply_send(struct node *n, struct http_request *r, struct reply *reply)
     }
     if (n->has_cluster) {
         headers[k++] = (struct http_header){"RaftKV-Cluster", n->header_cluster};
-        headers[k++] = (struct http_header){"RaftKV-Term", n->header_term};
-        headers[k++] = (struct http_header){"RaftKV-Index", index};
     }
+    headers[k++] = (struct http_header){"RaftKV-Term", n->header_term};
+    headers[k++] = (struct http_header){"RaftKV-Index", index};
     for (size_t i = 0; i < reply->extra_count; i++) {
         headers[k++] = reply->extra[i];
     }
@@ -338,22 +436,7 @@ void reply_send(struct node *n, struct http_request *r, struct reply *reply)
 
 void reply_error(struct node *n, struct http_request *r, const struct api_error *e)
 {
-    struct buf body;
-    struct reply reply = {.status = err_http_status(e->code), .body = &body};
-    char retry[24];
-
-    buf_init(&body, 4096);
-    api_error_encode(e, &body);
-    if (e->code == ERR_OVERLOADED) {
-        snprintf(retry, sizeof retry, "1");
-        reply.extra[reply.extra_count++] = (struct http_header){"Retry-After", retry};
-    }
-    reply_send(n, r, &reply);
-}
-
-static bool is_write(const struct http_request *r)
-{
-    return r->method == HTTP_PUT || r->method == HTTP_DELETE || r->method == HTTP_POST;
+    reply_error_as(n, r, err_http_status(e->code), e);
 }
 
 void reply_err(struct node *n, struct http_request *r, const struct err *err, enum outcome outcome)

@@ -56,7 +56,19 @@ bears_all() { # NODE: the last reply, each header once
 400 POST /members
 404 DELETE /members/nobody
 404 POST /members/nobody/promote
+405 PATCH /kv/setup
+404 PATCH /nowhere
 END
+        # What is refused before its body has come, too.
+        head -c 1048577 /dev/zero >"$BATS_TEST_TMPDIR/large"
+        for how in Expect: 'Transfer-Encoding: chunked'; do
+            http PUT "$node" /kv/large --data-binary "@$BATS_TEST_TMPDIR/large" -H "$how"
+            refused 413 too_large not_applied
+            bears_all "$node" || fail_with "413: $(cat "$http_headers")"
+        done
+        http GET "$node" /kv/setup --data-binary x
+        refused 413 too_large none
+        bears_all "$node"
     done
     http GET "$FOLLOWER" '/kv/setup?redirect'
     replied 307
@@ -76,6 +88,8 @@ END
         [ "$http_body" = value ]
         http PUT "$node" /kv/cluster --data-binary x -H "RaftKV-Cluster: $CLUSTER"
         replied 200
+        printf "/kv/setup\tRaftKV-Cluster: %s\tRaftKV-Cluster: %s\n" "$CLUSTER" "$other" \
+            "$CLUSTER" "$CLUSTER" | all_refused 400 bad_request "$node" PUT
     done
 }
 
@@ -90,8 +104,9 @@ END
         127.0.0.1.evil.example 4.cc 1.de abc::1 '[evil]' '127.0.0.1@evil.example' node1 \
         2130706433 0x7f.1 | all_refused 403 forbidden "$LEADER" GET
     printf '/kv/setup\tHost: evil.example\n' | all_refused 403 forbidden "$FOLLOWER" PUT
-    printf '%s\tHost: evil.example\n' /status /metrics /kv /debug/raft |
+    printf '%s\tHost: evil.example\n' /status /metrics /kv /debug/raft /nowhere / /members/x |
         all_refused 403 forbidden "$FOLLOWER" GET
+    printf '%s\tHost: evil.example\n' /kv/setup /status | all_refused 403 forbidden "$FOLLOWER" PATCH
 }
 
 @test "--allowed-hosts and --advertise name further hosts" {
@@ -110,6 +125,8 @@ END
     printf '/kv/setup\tOrigin: %s\n' http://evil.example null "http://127.0.0.1:$((port + 1))" \
         http://127.0.0.1 "http://localhost:$port" "http://127.0.0.1:$port.evil.example" '' x |
         sed 's/Origin: $/Origin;/' | all_refused 403 forbidden "$LEADER" PUT
+    printf '/kv/setup\tOrigin: %s\tOrigin: http://evil.example\n' "http://127.0.0.1:$port" |
+        all_refused 403 forbidden "$LEADER" PUT
     http PUT "$LEADER" /kv/origin --data-binary x -H "Origin: http://127.0.0.1:$port"
     replied 200
 }
@@ -121,9 +138,12 @@ END
             printf '%s\tContent-Type: %s\n' "$path" text/plain "$path" \
                 application/x-www-form-urlencoded "$path" application/jsonx "$path" '' |
                 sed 's/: $/;/'
+            printf '%s\tContent-Type: application/json\tContent-Type: text/plain\n' "$path"
         done | all_refused 400 bad_request "$node" POST
-        http POST "$node" /leader -H 'Content-Type: application/json; charset=utf-8' -d '{"to":"x"}'
-        refused 404 not_found not_applied
+        for type in 'application/json; charset=utf-8' 'Application/JSON' 'application/json ;x=y'; do
+            http POST "$node" /leader -H "Content-Type: $type" -d '{"to":"x"}'
+            refused 404 not_found not_applied
+        done
     done
 }
 
@@ -142,9 +162,26 @@ END
         printf '%s\n' /members/x /members/x/promote /raft/message /raft/snapshot |
             all_refused 405 method_not_allowed "$node" GET
         for method in PATCH OPTIONS TRACE CONNECT FROB get; do
-            http "$method" "$node" /kv/a || true
-            [[ $http_status =~ ^(000|400|405|501)$ ]] || fail_with "$method: $http_status"
+            http "$method" "$node" /kv/a
+            refused 405 method_not_allowed not_applied || fail_with "$method"
+            [ "$(http_header Allow)" = 'GET, HEAD, PUT, DELETE' ]
+            http "$method" "$node" /nowhere
+            refused 404 not_found not_applied || fail_with "$method"
         done
+        while read -r method path allow; do
+            http "$method" "$node" "$path"
+            refused 405 method_not_allowed
+            [ "$(http_header Allow)" = "$allow" ] || fail_with "$path: $(http_header Allow)"
+        done <<'END'
+POST /kv/a GET, HEAD, PUT, DELETE
+PUT /kv GET, HEAD
+DELETE /members GET, HEAD, POST
+GET /members/x DELETE
+GET /members/x/promote POST
+DELETE /leader GET, HEAD, POST
+PUT /metrics GET, HEAD
+GET /raft/message POST
+END
     done
     http GET "$LEADER" /kv/setup
     replied 200

@@ -48,6 +48,7 @@ readyz_says() { # NODE TEXT
     http GET node1 /status
     replied 200
     holds '.cluster == null and .leader == null'
+    [ "$(http_header RaftKV-Node) $(http_header RaftKV-Term) $(http_header RaftKV-Index)" = 'node1 0 0' ]
     start_node node3 --cluster "$list"
     wait_ready node1 node2 node3
     put node2 a x

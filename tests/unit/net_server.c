@@ -139,12 +139,21 @@ static size_t body_max(void *self, const struct http_request *head, struct http_
     return BODY_MAX;
 }
 
-static void refusal(void *self, int status, const char *why, uint64_t limit, uint64_t actual,
-                    struct buf *out)
+static void refusal(void *self, struct http_request *r, int status, const char *why, uint64_t limit,
+                    uint64_t actual)
 {
+    char text[200];
+    struct http_header path = {"X-Path", "none"};
+    struct http_reply reply = {.status = status, .headers = &path, .header_count = 1, .body = text};
     (void)self;
-    buf_printf(out, "{\"status\":%d,\"why\":\"%s\",\"limit\":%llu,\"actual\":%llu}", status, why,
-               (unsigned long long)limit, (unsigned long long)actual);
+    if (path_is(r, "/elsewhere")) {
+        reply.status = 404;
+        path.value = "/elsewhere";
+    }
+    reply.body_len = (size_t)snprintf(
+        text, sizeof(text), "{\"status\":%d,\"why\":\"%s\",\"limit\":%llu,\"actual\":%llu}", status,
+        why, (unsigned long long)limit, (unsigned long long)actual);
+    http_reply(r, &reply);
 }
 
 /* ---- running a case ---- */
@@ -409,6 +418,11 @@ static void client_refusals(void)
     asked("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", 400, NULL, "header without a colon");
     asked("GET / HTTP/1.1\r\nHost: a\r\nX Y: 1\r\n\r\n", 400, "header name", "blank in a name");
     asked("BREW / HTTP/1.1\r\nHost: a\r\n\r\n", 405, "unknown method", "unknown method");
+    struct http_heard h = ask("BREW /elsewhere HTTP/1.1\r\nHost: a\r\n\r\n");
+    is_i64(h.status, 404, "the user has the last word on a refusal");
+    is_str(http_heard_header(&h, "X-Path"), "/elsewhere", "and knows what is refused");
+    is_str(http_heard_header(&h, "Connection"), "close", "the connection is closed all the same");
+    http_forget(&h);
     asked("get / HTTP/1.1\r\nHost: a\r\n\r\n", 405, NULL, "methods are case-sensitive");
     asked("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", 400, "slash", "no slash");
     asked("GET http://a/x HTTP/1.1\r\nHost: a\r\n\r\n", 400, "slash", "absolute target");
@@ -419,7 +433,7 @@ static void client_refusals(void)
     static const char nul[] = "GET /a\0b HTTP/1.1\r\nHost: a\r\n\r\n";
     int fd = http_dial(f.port);
     http_say_bytes(fd, nul, sizeof(nul) - 1);
-    struct http_heard h = http_hear(fd, false);
+    h = http_hear(fd, false);
     is_i64(h.status, 400, "NUL in the target");
     http_forget(&h);
     close(fd);
