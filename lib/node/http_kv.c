@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -111,7 +112,7 @@ static int parse_etag(const char *header, const char *text, uint64_t *version, s
     }
     memcpy(digits, text + 1, len - 2);
     digits[len - 2] = '\0';
-    if (opt_parse_uint(digits, version) != 0 || *version == 0) {
+    if (digits[0] == '0' || opt_parse_uint(digits, version) != 0) {
         return err_set(err, ERR_BAD_REQUEST, "%s: %.40s is not one \"VERSION\" in quotes", header,
                        text);
     }
@@ -375,13 +376,14 @@ static void reply_value(struct client_request *c)
 
     snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)c->version);
     reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
-    if (c->only_if_not != 0 && c->only_if_not == c->version) {
-        reply.status = 304;
-        reply.body = NULL;
-    } else if (c->raw) {
+    if (c->raw) { /* with 304 too: a cache puts the headers of that to what it has */
         reply.content_type = "application/octet-stream";
         reply.extra[reply.extra_count++] =
             (struct http_header){"Content-Security-Policy", "sandbox"};
+    }
+    if (c->only_if_not != 0 && c->only_if_not == c->version) {
+        reply.status = 304;
+        reply.body = NULL;
     }
     reply_send(c->node, c->http, &reply);
 }
@@ -609,6 +611,15 @@ static void reply_key_too_large(struct client_request *c, struct slice raw)
     request_free(c);
 }
 
+/* Whether it names the bytes, and names them first: "application/octet-stream, text/html". */
+static bool accepts_bytes(const char *accept)
+{
+    static const char bytes[] = "application/octet-stream";
+    size_t len = sizeof bytes - 1;
+
+    return accept && strncasecmp(accept, bytes, len) == 0 && strchr(",; \t", accept[len]);
+}
+
 void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
 {
     enum node_op op = r->method == HTTP_PUT      ? NODE_PUT
@@ -620,7 +631,7 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
     int code;
 
     c->carry.write = op != NODE_GET;
-    c->raw = op == NODE_GET && accept && strcmp(accept, "application/octet-stream") == 0;
+    c->raw = op == NODE_GET && accepts_bytes(accept);
     code = parse_key(c, raw_key, &err);
     if (code == ERR_TOO_LARGE) {
         reply_key_too_large(c, raw_key);

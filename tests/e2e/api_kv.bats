@@ -46,6 +46,13 @@ setup_file() {
         done
         http GET "$node" /kv/bytes -H 'Accept: application/octet-stream'
         [ "$(cat "$(body_file)")" = 'a & b' ]
+        printf 'GET\t/kv/bytes\t\tAccept: %s\n' Application/Octet-Stream application/octet-stream, \
+            'application/octet-stream, */*;q=0.1' 'application/octet-stream;q=0.9' |
+            requests "$node"
+        [ "$(jq -rs 'map(.body) | unique[]' "$answers")" = 'a & b' ]
+        printf 'GET\t/kv/bytes\t\tAccept: %s\n' '*/*' application/octet-streams \
+            'text/html, application/octet-stream' application/octet | requests "$node"
+        [ "$(jq -rs 'map(.body.value) | unique[]' "$answers")" = 'a & b' ]
         http GET "$node" '/kv/bytes?raw=false' -H 'Accept: application/json'
         holds '.value == "a & b"'
         http GET "$node" '/kv/bytes?raw=perhaps'
@@ -165,6 +172,14 @@ setup_file() {
             replied 304
             [ ! -s "$(body_file)" ]
             [ "$(http_header ETag)" = "\"$version\"" ]
+            # A cache puts these to what it has.
+            case $how in
+            '') [ "$(http_header Content-Type)" = application/json ] ;;
+            *)
+                [ "$(http_header Content-Type)" = application/octet-stream ]
+                [ "$(http_header Content-Security-Policy)" = sandbox ]
+                ;;
+            esac
             http GET "$node" "/kv/cached$how" -H "If-None-Match: \"$((version - 1))\""
             replied 200
         done
@@ -187,6 +202,7 @@ each_as() { # PATH HEADER…
     put "$LEADER" strict right
     forms=("$version" '""' '"a"' "\"$version\",\"1\"" "\"$version\", \"$version\"" '*' '"-1"' '"0"'
         "W/\"$version\"" '"+1"' "\"$version" "$version\"" "\" $version\"" '"0x1"' "'$version'"
+        "\"0$version\""
         '"18446744073709551616"' '"1.0"' "\"$version\" x")
     for node in "$LEADER" "$FOLLOWER"; do
         for method in PUT DELETE; do
