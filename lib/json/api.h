@@ -142,6 +142,8 @@ struct api_leader_request {
     char to[LIMIT_NAME_BYTES + 1]; /* name or id; "": the best follower */
 };
 int api_leader_request_decode(struct slice body, struct api_leader_request *r, struct err *err);
+/* Of a call that says all in its path: nothing, or {}. */
+int api_empty_request_decode(struct slice body, struct err *err);
 
 /* ---- generic, for text output of the tools and configuration files ---- */
 

@@ -34,6 +34,21 @@ int api_member_request_decode(struct slice body, bool with_auto_promote,
     return rc;
 }
 
+int api_empty_request_decode(struct slice body, struct err *err)
+{
+    json_t *root = NULL;
+    if (body.len == 0)
+        return 0;
+    int rc = json_parse_object(body, LIMIT_JSON_DEPTH, &root, err);
+    if (rc < 0)
+        return rc;
+    struct json_reader r;
+    json_reader_init(&r, root, err);
+    rc = json_reader_end(&r, MEMBERS_EXACT);
+    json_decref(root);
+    return rc;
+}
+
 int api_leader_request_decode(struct slice body, struct api_leader_request *request,
                               struct err *err)
 {

@@ -95,7 +95,7 @@ static void answer_error(struct carry *c, struct carry_request *r, int code, enu
 {
     struct carry_answer a = {.code = code, .outcome = r->write ? outcome : OUTCOME_NONE};
 
-    a.retryable = !r->write || outcome == OUTCOME_NOT_APPLIED;
+    a.retryable = code != ERR_REMOVED && (!r->write || outcome == OUTCOME_NOT_APPLIED);
     snprintf(a.message, sizeof a.message, "%s", message);
     give_back(c, r, &a);
 }

@@ -73,6 +73,13 @@ static void forward_done(void *argument, const struct http_result *result)
     mem_free(f);
 }
 
+/* Sent twice, it is done once. Only /kv knows sessions. */
+static bool has_session(const struct http_request *r)
+{
+    return r->path.len > 4 && memcmp(r->path.data, "/kv/", 4) == 0 &&
+           http_request_header(r, "RaftKV-Client", NULL) != NULL;
+}
+
 void forward_request(struct node *n, struct http_request *r, const struct member_address *leader,
                      const char *target, uint32_t timeout_ms, bool write,
                      void (*fallback)(struct node *, struct http_request *))
@@ -88,7 +95,7 @@ void forward_request(struct node *n, struct http_request *r, const struct member
         .body_len = r->body.len,
         .timeout_ms = timeout_ms + FORWARD_MARGIN_MS,
         .reply_max = FORWARD_REPLY_MAX,
-        .idempotent = !write || http_request_header(r, "RaftKV-Client", NULL) != NULL,
+        .idempotent = !write || has_session(r),
     };
 
     if (http_client_pending(n->client) > NODE_PENDING_WRITES) {

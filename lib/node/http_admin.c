@@ -153,8 +153,8 @@ static void fill_status(const struct node *n, struct api_status *s)
             up += out->reachable;
         }
     }
-    if (view_count == 0) { /* only a leader knows who is there */
-        up = voters;
+    if (view_count == 0) { /* only a leader knows who is there; without one, too few are */
+        up = raft_leader(raft) != 0 ? voters : 0;
     }
     s->fault_tolerance = (int)up - (int)(voters / 2 + 1);
     if (s->fault_tolerance < 0) {
@@ -285,14 +285,14 @@ struct waiter {
 };
 
 static void wait_for(struct node *n, struct http_request *r, enum waiter_kind kind, raft_id id,
-                     uint64_t timeout_ms)
+                     uint64_t deadline_us)
 {
     struct waiter *w = mem_zalloc(sizeof *w);
 
     w->request = r;
     w->kind = kind;
     w->id = id;
-    w->deadline_us = clock_now_us() + timeout_ms * 1000;
+    w->deadline_us = deadline_us;
     w->next = n->waiters;
     n->waiters = w;
     http_admin_look(n, clock_now_us());
@@ -380,38 +380,54 @@ void http_admin_stop(struct node *n)
     }
 }
 
-/* Membership and leadership are the leader's. true: this node leads; false: answered or forwarded.
- */
-static bool leads(struct node *n, struct http_request *r, uint64_t *timeout_ms)
+static int change_parameters(const struct http_request *r, uint64_t *timeout_ms, bool *redirect,
+                             struct err *err)
 {
-    struct query_parameter p[] = {{.name = "timeout"}};
+    struct query_parameter p[] = {{.name = "timeout"}, {.name = "redirect"}};
+    int code = parse_query(r, p, 2, err);
+
+    *timeout_ms = NODE_TIMEOUT_DEFAULT_MS;
+    *redirect = false;
+    if (code == 0) {
+        code = parse_timeout(&p[0], timeout_ms, err);
+    }
+    if (code == 0) {
+        code = parse_flag(&p[1], redirect, err);
+    }
+    query_release(p, 2);
+    return code;
+}
+
+/* Membership and leadership are the leader's. true: this node leads, and has until *deadline_us;
+ * false: answered, redirected or forwarded. */
+static bool leads(struct node *n, struct http_request *r, uint64_t *deadline_us)
+{
     const struct member_address *leader = node_leader(n);
     struct err err = {0};
     struct buf target;
-    int code = parse_query(r, p, 1, &err);
+    uint64_t timeout_ms;
+    bool redirect;
 
-    *timeout_ms = NODE_TIMEOUT_DEFAULT_MS;
-    if (code == 0) {
-        code = parse_timeout(&p[0], timeout_ms, &err);
-    }
-    query_release(p, 1);
-    if (code != 0) {
+    if (change_parameters(r, &timeout_ms, &redirect, &err) != 0) {
         reply_err(n, r, &err, OUTCOME_NOT_APPLIED);
-        return false;
-    }
-    if (raft_state(carry_raft(n->carry)) == RAFT_LEADER) {
+    } else if (carry_removed(n->carry)) {
+        reply_failure(n, r, ERR_REMOVED, "this node was removed from the cluster");
+    } else if (n->phase == NODE_STOPPING) {
+        reply_failure(n, r, ERR_SHUTTING_DOWN, "this node shuts down");
+    } else if (raft_state(carry_raft(n->carry)) == RAFT_LEADER) {
+        *deadline_us = clock_now_us() + timeout_ms * 1000;
         return true;
+    } else if (!leader || request_forwarded(r)) {
+        reply_failure(n, r, ERR_NO_LEADER, "no leader is known");
+    } else if (redirect) {
+        forward_redirect(n, r, leader);
+    } else {
+        buf_init(&target, LIMIT_QUERY_BYTES);
+        buf_printf(&target, "%.*s?timeout=%llums", (int)r->path.len, (const char *)r->path.data,
+                   (unsigned long long)timeout_ms);
+        forward_request(n, r, leader, (const char *)target.data, (uint32_t)timeout_ms, true, NULL);
+        buf_release(&target);
     }
-    if (!leader || request_forwarded(r)) {
-        reply_failure(n, r, carry_removed(n->carry) ? ERR_REMOVED : ERR_NO_LEADER,
-                      carry_removed(n->carry) ? "this node was removed" : "no leader is known");
-        return false;
-    }
-    buf_init(&target, LIMIT_QUERY_BYTES);
-    buf_printf(&target, "%.*s?timeout=%llums", (int)r->path.len, (const char *)r->path.data,
-               (unsigned long long)*timeout_ms);
-    forward_request(n, r, leader, (const char *)target.data, (uint32_t)*timeout_ms, true, NULL);
-    buf_release(&target);
     return false;
 }
 
@@ -447,7 +463,7 @@ struct asking { /* the URL of a new member is asked for its member id */
     struct http_request *request;
     struct api_member_request member;
     raft_id replaced; /* 0: add */
-    uint64_t timeout_ms;
+    uint64_t deadline_us;
 };
 
 static int judge_newcomer(const struct node *n, const struct asking *a, const struct hello *h,
@@ -517,22 +533,24 @@ static void newcomer_answered(void *argument, const struct http_result *result)
     } else {
         log_info("membership change", "kind=%s name=%s url=%s", a->replaced ? "replace" : "add",
                  a->member.name, a->member.url);
-        wait_for(n, a->request, WAIT_ADDED, h.id, a->timeout_ms);
+        wait_for(n, a->request, WAIT_ADDED, h.id, a->deadline_us);
     }
     mem_free(a);
 }
 
 static void ask_newcomer(struct node *n, struct http_request *r, raft_id replaced,
-                         uint64_t timeout_ms)
+                         uint64_t deadline_us)
 {
+    uint64_t now_us = clock_now_us();
     struct asking *a = mem_zalloc(sizeof *a);
     struct err err = {0};
     char url[LIMIT_URL_BYTES + 16];
-    struct http_call call = {.method = HTTP_GET,
-                             .url = url,
-                             .timeout_ms = (uint32_t)timeout_ms,
-                             .reply_max = LIMIT_PEER_HELLO_BYTES,
-                             .idempotent = true};
+    struct http_call call = {
+        .method = HTTP_GET,
+        .url = url,
+        .timeout_ms = deadline_us > now_us + 1000 ? (uint32_t)((deadline_us - now_us) / 1000) : 1,
+        .reply_max = LIMIT_PEER_HELLO_BYTES,
+        .idempotent = true};
     int code = api_member_request_decode(r->body, replaced == 0, &a->member, &err);
 
     if (code == 0 && !url_valid(a->member.url, &err)) {
@@ -546,27 +564,27 @@ static void ask_newcomer(struct node *n, struct http_request *r, raft_id replace
     a->node = n;
     a->request = r;
     a->replaced = replaced;
-    a->timeout_ms = timeout_ms;
+    a->deadline_us = deadline_us;
     snprintf(url, sizeof url, "%s/raft/hello", a->member.url);
     http_client_call(n->client, &call, newcomer_answered, a);
 }
 
 void http_members_add(struct node *n, struct http_request *r)
 {
-    uint64_t timeout_ms;
+    uint64_t deadline_us;
 
-    if (leads(n, r, &timeout_ms)) {
-        ask_newcomer(n, r, 0, timeout_ms);
+    if (leads(n, r, &deadline_us)) {
+        ask_newcomer(n, r, 0, deadline_us);
     }
 }
 
 void http_member_replace(struct node *n, struct http_request *r, struct slice id)
 {
-    uint64_t timeout_ms;
+    uint64_t deadline_us;
     raft_id replaced;
 
-    if (leads(n, r, &timeout_ms) && (replaced = find_member(n, r, id)) != 0) {
-        ask_newcomer(n, r, replaced, timeout_ms);
+    if (leads(n, r, &deadline_us) && (replaced = find_member(n, r, id)) != 0) {
+        ask_newcomer(n, r, replaced, deadline_us);
     }
 }
 
@@ -575,10 +593,18 @@ static void change_member(struct node *n, struct http_request *r, struct slice r
 {
     struct raft_change change = {.kind = kind};
     struct err err = {0};
-    uint64_t timeout_ms;
+    uint64_t deadline_us;
     raft_id id;
 
-    if (!leads(n, r, &timeout_ms) || (id = find_member(n, r, raw)) == 0) {
+    if (!leads(n, r, &deadline_us)) {
+        return;
+    }
+    if (api_empty_request_decode(r->body, &err) != 0) {
+        reply_err(n, r, &err, OUTCOME_NOT_APPLIED);
+        return;
+    }
+    id = find_member(n, r, raw);
+    if (id == 0) {
         return;
     }
     change.id = id;
@@ -592,7 +618,7 @@ static void change_member(struct node *n, struct http_request *r, struct slice r
     }
     log_info("membership change", "kind=%s name=%s", kind == RAFT_REMOVE ? "remove" : "promote",
              node_member_name(n, id));
-    wait_for(n, r, wait, id, timeout_ms);
+    wait_for(n, r, wait, id, deadline_us);
 }
 
 void http_member_remove(struct node *n, struct http_request *r, struct slice id)
@@ -615,6 +641,10 @@ void http_leader_get(struct node *n, struct http_request *r)
     if (!no_query(n, r)) {
         return;
     }
+    if (n->carry && carry_removed(n->carry)) {
+        reply_failure(n, r, ERR_REMOVED, "this node was removed from the cluster");
+        return;
+    }
     if (!leader) {
         reply_failure(n, r, ERR_NO_LEADER, "no leader is known");
         return;
@@ -629,10 +659,10 @@ void http_leader_post(struct node *n, struct http_request *r)
 {
     struct api_leader_request q;
     struct err err = {0};
-    uint64_t timeout_ms;
+    uint64_t deadline_us;
     raft_id to = 0;
 
-    if (!leads(n, r, &timeout_ms)) {
+    if (!leads(n, r, &deadline_us)) {
         return;
     }
     if (api_leader_request_decode(r->body, &q, &err) != 0) {
@@ -653,7 +683,7 @@ void http_leader_post(struct node *n, struct http_request *r)
         reply_err(n, r, &err, OUTCOME_NOT_APPLIED);
         return;
     }
-    wait_for(n, r, WAIT_LEADER, to, timeout_ms);
+    wait_for(n, r, WAIT_LEADER, to, deadline_us);
 }
 
 /* ---- health
@@ -692,6 +722,14 @@ bool node_ready(struct node *n, struct buf *out)
     ready &= check_line(out, !carry_stalled(n->carry), "disk", "a write does not end");
     ready &= check_line(out, n->disk_free >= NODE_DISK_RESERVE, "space", "the disk is nearly full");
     return ready;
+}
+
+static int not_ready_code(const struct node *n)
+{
+    if (n->phase == NODE_STOPPING) {
+        return ERR_SHUTTING_DOWN;
+    }
+    return n->carry && carry_removed(n->carry) ? ERR_REMOVED : ERR_NO_LEADER;
 }
 
 void http_livez(struct node *n, struct http_request *r)
@@ -735,8 +773,8 @@ void http_readyz(struct node *n, struct http_request *r)
     } else {
         const char *failed = strstr((const char *)checks.data, "[-]");
 
-        err_set(&err, n->phase == NODE_STOPPING ? ERR_SHUTTING_DOWN : ERR_NO_LEADER,
-                "not ready: %.*s", (int)strcspn(failed + 3, "\n"), failed + 3);
+        err_set(&err, not_ready_code(n), "not ready: %.*s", (int)strcspn(failed + 3, "\n"),
+                failed + 3);
         buf_release(&checks);
         reply_err(n, r, &err, OUTCOME_NONE);
         return;

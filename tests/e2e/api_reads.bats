@@ -165,6 +165,21 @@ reads_of() { # NODE KIND: how many it served
     replied 307
     http GET "$FOLLOWER" '/kv/a%2Fb%00?redirect=false&raw'
     [ "$http_body" = two ]
+    while read -r method path; do
+        http "$method" "$FOLLOWER" "$path?timeout=9s&redirect" -H 'Content-Type: application/json'
+        replied 307
+        [ "$(http_header Location)" = "$(url_of "$LEADER")$path?timeout=9s&redirect" ]
+    done <<'END'
+POST /members
+DELETE /members/nobody
+POST /members/nobody/promote
+POST /members/nobody/replace
+POST /leader
+END
+    http DELETE "$FOLLOWER" '/members/nobody?redirect' -L
+    refused 404 not_found not_applied
+    http POST "$FOLLOWER" '/leader?redirect=maybe' -H 'Content-Type: application/json'
+    refused 400 bad_request not_applied
     for how in redirect redirect=1; do
         http PUT "$LEADER" "/kv/a%2Fb%00?$how" --data-binary three
         replied 200

@@ -177,8 +177,15 @@ member_json() { # NAME [NAME TO GIVE]
     refused 503 removed not_applied
     http GET "$gone" '/kv/x?consistency=stale'
     refused 503 removed
-    http GET "$gone" '/readyz'
-    [ "$http_status" = 503 ]
+    for path in '/kv/x?consistency=stale' /kv /readyz /status /members /leader; do
+        http GET "$gone" "$path"
+        refused 503 removed || fail_with "$path"
+        holds '.error.retryable == false'
+    done
+    http DELETE "$gone" "/members/$id"
+    refused 503 removed not_applied
+    json_post "$gone" /leader '{}'
+    refused 503 removed not_applied
     http GET "$gone" /livez
     replied 200
     # Five election timeouts, as many writes as it takes.

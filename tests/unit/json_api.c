@@ -568,6 +568,15 @@ static void test_requests(void)
     is_str(to.to, "", "transfer to the best");
     must(api_leader_request_decode(slice_str(""), &to, &err) == 0);
     is_str(to.to, "", "… without a body too");
+
+    is_i64(api_empty_request_decode(slice_str(""), &err), 0, "nothing, where nothing is asked");
+    is_i64(api_empty_request_decode(slice_str(" {} "), &err), 0, "an empty object is nothing");
+    is_i64(api_empty_request_decode(slice_str("{\"to\":\"n\"}"), &err), ERR_BAD_REQUEST,
+           "a member is refused");
+    has_str(err.text, "'to' is not known", "… by name");
+    is_i64(api_empty_request_decode(slice_str("{"), &err), ERR_BAD_REQUEST,
+           "… and what is no JSON");
+    is_i64(api_empty_request_decode(slice_str("[]"), &err), ERR_BAD_REQUEST, "… and no object");
 }
 
 /* ---- flat objects ---- */
