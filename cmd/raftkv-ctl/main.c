@@ -35,7 +35,7 @@ static const struct opt globals[] = {
      TIMEOUT_MAX_MS, NULL, "5s"},
     {"consistency", 0, OPT_WORD, &consistency, NULL, "of get and scan; the node's own if not given",
      0, 0, modes, NULL},
-    {"version", 0, OPT_FLAG, &show_version, NULL, "show the version", 0, 0, NULL, NULL},
+    {"version", 0, OPT_ASK, &show_version, NULL, "show the version", 0, 0, NULL, NULL},
 };
 /* --version comes last and does not stand behind a command. */
 enum { GLOBAL_COUNT = sizeof(globals) / sizeof(globals[0]), INHERITED_COUNT = GLOBAL_COUNT - 1 };

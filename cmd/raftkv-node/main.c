@@ -2,6 +2,7 @@
  * raftkv-node: one member of a cluster. Options from the command line, the environment and a file;
  * all else is lib/node.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,7 +168,7 @@ static const struct opt options[] = {
      .value = &set.config,
      .argument = "FILE",
      .help = "JSON object of the same names; flags beat environment beats file"},
-    {.name = "version", .type = OPT_FLAG, .value = &set.version, .help = "print the version"},
+    {.name = "version", .type = OPT_ASK, .value = &set.version, .help = "print the version"},
 };
 
 enum { OPTION_COUNT = sizeof options / sizeof options[0] };
@@ -213,7 +214,7 @@ static int assign(void *argument, const char *name, const char *text, struct err
     const bool *seen = argument;
     const struct opt *o = opt_find(&program, name);
 
-    if (!o || o->value == &set.config || o->value == &set.version) {
+    if (!o || o->value == &set.config || o->type == OPT_ASK) {
         return err_set(err, ERR_USAGE, "--config %s: unknown name %s", set.config, name);
     }
     if (seen[o - options]) {
@@ -329,20 +330,72 @@ static int parse_list(const char *option, const char *text, const char **out, ui
     return code;
 }
 
-static bool wildcard(const char *host)
+/* A numeric address, as it may be written: "::" is also "0::0". */
+static bool parse_address(const char *host, bool *wildcard)
 {
-    return strcmp(host, "0.0.0.0") == 0 || strcmp(host, "::") == 0 || strcmp(host, "*") == 0;
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (inet_pton(AF_INET, host, &v4) == 1) {
+        *wildcard = v4.s_addr == htonl(INADDR_ANY);
+        return true;
+    }
+    if (inet_pton(AF_INET6, host, &v6) == 1) {
+        *wildcard = IN6_IS_ADDR_UNSPECIFIED(&v6) ||
+                    (IN6_IS_ADDR_V4MAPPED(&v6) && memcmp(v6.s6_addr + 12, "\0\0\0", 4) == 0);
+        return true;
+    }
+    return false;
+}
+
+/* "http://0.0.0.0:5001" and the like lead everybody to himself. */
+static bool url_of_wildcard(const char *url)
+{
+    char host[INET6_ADDRSTRLEN];
+    bool wildcard = false;
+    const char *at = url + strlen("http://");
+    size_t len;
+
+    at += *at == '[';
+    len = strcspn(at, url[strlen("http://")] == '[' ? "]" : ":");
+    if (len < sizeof host) {
+        memcpy(host, at, len);
+        host[len] = '\0';
+        return parse_address(host, &wildcard) && wildcard;
+    }
+    return false;
+}
+
+/* A Host header is compared without its port. */
+static int check_allowed_hosts(const struct node_options *o, struct err *err)
+{
+    for (uint32_t i = 0; i < o->allowed_host_count; i++) {
+        const char *host = o->allowed_hosts[i];
+
+        if (host[strspn(host,
+                        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_")]) {
+            return err_set(err, ERR_USAGE, "--allowed-hosts: '%s' is not a host's name alone",
+                           host);
+        }
+    }
+    return 0;
 }
 
 static int name_and_place(struct node_options *o, struct err *err)
 {
     static char advertise[LIMIT_URL_BYTES + 1], dir[LIMIT_NAME_BYTES + 16];
     struct err detail = {0};
+    bool wildcard = false;
 
     if (!member_name_valid(set.node_id, strlen(set.node_id))) {
         return err_set(err, ERR_USAGE, "--node-id '%s': 1 to 64 of A-Z a-z 0-9 . _ -", set.node_id);
     }
-    if (!set.advertise && wildcard(set.host)) {
+    if (!parse_address(set.host, &wildcard)) {
+        return err_set(err, ERR_USAGE,
+                       "--host '%s': an IPv4 or IPv6 address, 0.0.0.0 or :: for all of them",
+                       set.host);
+    }
+    if (!set.advertise && wildcard) {
         return err_set(err, ERR_USAGE,
                        "--host %s is a wildcard: say with --advertise how others reach this node",
                        set.host);
@@ -355,6 +408,10 @@ static int name_and_place(struct node_options *o, struct err *err)
     }
     if (!url_valid(set.advertise, &detail)) {
         return err_set(err, ERR_USAGE, "--advertise: %s", detail.text);
+    }
+    if (url_of_wildcard(set.advertise)) {
+        return err_set(err, ERR_USAGE, "--advertise %s: nobody is reached at a wildcard",
+                       set.advertise);
     }
     if (!set.data_dir) {
         snprintf(dir, sizeof dir, "./%s.raftkv", set.node_id);
@@ -394,9 +451,10 @@ static int make_options(struct node_options *o, struct err *err)
     code = code ? code : parse_cluster(o, err);
     code = code ? code
                 : parse_list("join", set.join, o->join, NODE_JOIN_MAX, &o->join_count, true, err);
-    return code ? code
+    code = code ? code
                 : parse_list("allowed-hosts", set.allowed_hosts, o->allowed_hosts, NODE_HOSTS_MAX,
                              &o->allowed_host_count, false, err);
+    return code ? code : check_allowed_hosts(o, err);
 }
 
 int main(int argc, char **argv)

@@ -156,7 +156,8 @@ static int bad_value(const struct opt *o, const char *where, const char *text, s
     char value[SHOWN_BYTES + 8];
     buf_init(&allowed, ERR_TEXT_BYTES);
     switch (o->type) {
-    case OPT_FLAG: buf_append_str(&allowed, "neither true nor false"); break;
+    case OPT_FLAG:
+    case OPT_ASK: buf_append_str(&allowed, "neither true nor false"); break;
     case OPT_STRING: buf_append_str(&allowed, "no text"); break;
     case OPT_UINT:
         buf_append_str(&allowed, "no whole number");
@@ -224,7 +225,8 @@ static int assign(const struct opt *o, const char *text, bool lasts, const char 
 {
     int rc = 0;
     switch (o->type) {
-    case OPT_FLAG: rc = parse_flag(text, o->value); break;
+    case OPT_FLAG:
+    case OPT_ASK: rc = parse_flag(text, o->value); break;
     case OPT_STRING: *(const char **)o->value = lasts ? text : keep(text); break;
     case OPT_UINT:
     case OPT_DURATION:
@@ -232,6 +234,11 @@ static int assign(const struct opt *o, const char *text, bool lasts, const char 
     case OPT_WORD: rc = parse_word(o, text, o->value); break;
     }
     return rc < 0 ? bad_value(o, where, text, err) : 0;
+}
+
+static bool takes_value(const struct opt *o)
+{
+    return o->type != OPT_FLAG && o->type != OPT_ASK;
 }
 
 const struct opt *opt_find(const struct opt_set *set, const char *name)
@@ -247,7 +254,7 @@ int opt_assign(const struct opt_set *set, const char *name, const char *text, co
 {
     char value[SHOWN_BYTES + 8];
     const struct opt *o = opt_find(set, name);
-    if (!o)
+    if (!o || o->type == OPT_ASK)
         return err_set(err, ERR_USAGE, "%s: unknown option '%s'", where, shown(name, value));
     char place[ERR_TEXT_BYTES / 2];
     snprintf(place, sizeof(place), "%s: %s", where, name);
@@ -274,6 +281,8 @@ int opt_environment(const struct opt_set *set, bool *seen, struct err *err)
         return 0;
     for (size_t i = 0; i < set->option_count; i++) {
         char name[LIMIT_OPT_NAME_BYTES * 2];
+        if (set->options[i].type == OPT_ASK)
+            continue; /* RAFTKV_VERSION is often somebody else's */
         environment_name(set, &set->options[i], name);
         const char *text = seen[i] ? NULL : getenv(name);
         if (!text)
@@ -302,7 +311,7 @@ static int take_option(struct parser *p, const struct opt *o, const char *value,
 {
     if (p->seen)
         p->seen[o - p->set->options] = true;
-    if (o->type == OPT_FLAG) {
+    if (!takes_value(o)) {
         if (value)
             return err_set(p->err, ERR_USAGE, "%s takes no value", as);
         *(bool *)o->value = true;
@@ -362,7 +371,7 @@ static int take_letters(struct parser *p, const char *arg, bool *help)
             return err_set(p->err, ERR_USAGE, "unknown option '%s' (see %s --help)",
                            at == arg + 1 && at[1] ? shown(arg, text) : as, p->set->program);
         }
-        if (o->type != OPT_FLAG)
+        if (takes_value(o))
             return take_option(p, o, at[1] ? at + 1 : NULL, as);
         int rc = take_option(p, o, NULL, as);
         if (rc < 0)
@@ -441,7 +450,7 @@ char *opt_help(const struct opt_set *set)
             put_words(&words, o);
             argument = (const char *)words.data;
         }
-        put_option(&b, o->letter, o->name, o->type == OPT_FLAG ? NULL : argument);
+        put_option(&b, o->letter, o->name, takes_value(o) ? argument : NULL);
         buf_append_str(&b, o->help);
         if (o->fallback)
             buf_printf(&b, " (default: %s)", o->fallback);

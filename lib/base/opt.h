@@ -14,6 +14,7 @@
 
 enum opt_type {
     OPT_FLAG,     /* bool, no value */
+    OPT_ASK,      /* the same, on the command line only: --version */
     OPT_STRING,   /* const char *, borrowed from argv or kept by the set */
     OPT_UINT,     /* uint64_t, within min … max */
     OPT_DURATION, /* uint64_t milliseconds: "500ms", "5s", "2m", "1h"; within min … max */

@@ -118,7 +118,15 @@ start_fails() { # WORD… -- FLAG…
 @test "addresses: --host, --advertise, --cluster, --join" {
     local dir=$BATS_TEST_TMPDIR/none value
     usage_error --host --advertise -- --host 0.0.0.0 --data-dir "$dir"
-    usage_error --host --advertise -- --host :: --data-dir "$dir"
+    for value in :: 0::0 0:0:0:0:0:0:0:0 ::ffff:0.0.0.0; do
+        usage_error --host --advertise -- --host "$value" --data-dir "$dir"
+    done
+    for value in '' localhost '*' 300.1.1.1 127.1 '[::1]' ::1%lo node.example 127.0.0.1:5001; do
+        usage_error --host "'$value'" IPv4 -- --host "$value" --data-dir "$dir"
+    done
+    for value in http://0.0.0.0:5001 http://0.0.0.0 'http://[::]:5001' 'http://[0::0]'; do
+        usage_error --advertise "$value" -- --host 0.0.0.0 --advertise "$value" --data-dir "$dir"
+    done
     for value in localhost:5001 ftp://localhost:1 https://localhost:1 http:// http://localhost/x \
         'http://a b:1' http://localhost:99999 'http://u@localhost:1' "http://$(printf 'x%.0s' {1..300})"; do
         usage_error --advertise -- --advertise "$value" --data-dir "$dir"
@@ -141,8 +149,10 @@ start_fails() { # WORD… -- FLAG…
     usage_error --cluster --join -- --join http://127.0.0.1:1 --data-dir "$dir" \
         --cluster node1=http://127.0.0.1:5001
     usage_error --standby --join -- --join http://127.0.0.1:1 --standby --data-dir "$dir"
-    usage_error --allowed-hosts -- --allowed-hosts a,,b --data-dir "$dir"
-    start_fails 300.1.1.1 -- --host 300.1.1.1 --data-dir "$dir" --port 20001
+    for value in a,,b '' a.example:80 http://a.example 'a b' '[::1]'; do
+        usage_error --allowed-hosts -- --allowed-hosts "$value" --data-dir "$dir"
+    done
+    [ ! -e "$dir" ]
     start_fails 192.0.2.1 -- --host 192.0.2.1 --data-dir "$dir" --port 20001
 }
 
@@ -189,6 +199,8 @@ node_says() { # NAME JQ: of GET /node
     local config=$BATS_TEST_TMPDIR/config.json dir=$BATS_TEST_TMPDIR/none text
     RAFTKV_PORT=x usage_error RAFTKV_PORT -- --data-dir "$dir"
     RAFTKV_READ_MODE=fast usage_error RAFTKV_READ_MODE -- --data-dir "$dir"
+    # No option of the environment: it may be anybody's.
+    RAFTKV_VERSION=1.2.3 usage_error "$config" -- --config "$config" --data-dir "$dir"
     RAFTKV_STANDBY=maybe usage_error RAFTKV_STANDBY -- --data-dir "$dir"
     usage_error --config "$config" -- --config "$config" --data-dir "$dir"
     usage_error --config "$BATS_TEST_TMPDIR" -- --config "$BATS_TEST_TMPDIR" --data-dir "$dir"
@@ -199,8 +211,10 @@ node_says() { # NAME JQ: of GET /node
     done
     echo '{"prot": 5001}' >"$config"
     usage_error "$config" prot -- --config "$config" --data-dir "$dir"
-    echo '{"config": "x"}' >"$config"
-    usage_error "$config" -- --config "$config" --data-dir "$dir"
+    for text in '{"config": "x"}' '{"version": true}' '{"help": true}' '{"RAFTKV_PORT": 1}'; do
+        echo "$text" >"$config"
+        usage_error "$config" unknown -- --config "$config" --data-dir "$dir"
+    done
     echo '{"port": 65536}' >"$config"
     usage_error "$config" port -- --config "$config" --data-dir "$dir"
     echo '{"port": "x"}' >"$config"
@@ -243,6 +257,7 @@ node_says() { # NAME JQ: of GET /node
     wait_ready node1
     start_fails "127.0.0.1:$(port_of node1)" -- --port "$(port_of node1)" \
         --data-dir "$BATS_TEST_TMPDIR/other"
+    [ "$status" -eq 70 ]
     put node1 k v
 }
 
@@ -254,6 +269,7 @@ node_says() { # NAME JQ: of GET /node
     free_port port
     start_fails "$(data_dir_of node1)" "$(pid_of node1)" -- --port "$port" \
         --data-dir "$(data_dir_of node1)"
+    [ "$status" -eq 4 ]
     put node1 k w
     kill_node node1
     restart_node node1

@@ -10,7 +10,7 @@
 static const char *const modes[] = {"linearizable", "lease", "stale", NULL};
 
 static struct {
-    bool verbose, quiet;
+    bool verbose, quiet, version;
     const char *host;
     uint64_t port, election_ms, max_bytes, anything;
     int mode;
@@ -26,6 +26,7 @@ static const struct opt options[] = {
     {"max-size", 0, OPT_BYTES, &v.max_bytes, "SIZE", "largest value", 1, 16 << 20, NULL, "1MiB"},
     {"anything", 0, OPT_UINT, &v.anything, "N", "no limit", 0, 0, NULL, NULL},
     {"read-mode", 'm', OPT_WORD, &v.mode, NULL, "mode of reads", 0, 0, modes, "linearizable"},
+    {"version", 'V', OPT_ASK, &v.version, NULL, "show the version", 0, 0, NULL, NULL},
 };
 
 enum { COUNT = sizeof(options) / sizeof(options[0]), ARGS = 16 };
@@ -255,6 +256,17 @@ static void test_sources(void)
     is_i64(all_sources("", NULL), ERR_USAGE, "an empty variable is a value");
     unsetenv("RAFTKV_TEST_PORT");
 
+    setenv("RAFTKV_TEST_VERSION", "1.2.3", 1);
+    is_i64(all_sources("", NULL), 0, "what asks for something stands on the command line alone");
+    ok(!v.version, "… so a variable of its name means something else");
+    unsetenv("RAFTKV_TEST_VERSION");
+    is_i64(opt_assign(&set, "version", "true", "node.json", &err), ERR_USAGE,
+           "… and not in a file");
+    is_str(err.text, "node.json: unknown option 'version'", "… where it is unknown");
+    ok(parse("--version", false) == 0 && v.version, "--version");
+    ok(parse("-vV", false) == 0 && v.version && v.verbose, "… behind another letter");
+    is_i64(parse("--version=1", false), ERR_USAGE, "… takes no value");
+
     setenv("RAFTKV_TEST_READ_MODE", "lease", 1);
     setenv("RAFTKV_TEST_VERBOSE", "true", 1);
     setenv("RAFTKV_TEST_QUIET", "0", 1);
@@ -303,6 +315,7 @@ static void test_help(void)
            "      --anything N              no limit\n"
            "  -m, --read-mode linearizable|lease|stale\n"
            "                                mode of reads (default: linearizable)\n"
+           "  -V, --version                 show the version\n"
            "  -h, --help                    show this help\n"
            "\n"
            "Exit codes: 0 done.\n",
