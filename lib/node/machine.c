@@ -610,8 +610,10 @@ void machine_figures(struct machine *m, struct machine_figures *out)
     out->frozen = m->limits.frozen;
     out->sessions = m->sessions;
     pthread_mutex_unlock(&m->mutex);
-    out->kv_bytes = m->writer && m->open ? kv_writer_file_bytes(m->writer) : 0;
-    out->wal_bytes = m->writer && m->open ? kv_writer_wal_bytes(m->writer) : 0;
+    if (m->open) { /* else the writer is the flusher's alone */
+        out->kv_bytes = kv_writer_file_bytes(m->writer);
+        out->wal_bytes = kv_writer_wal_bytes(m->writer);
+    }
 }
 
 /* Both threads have ended: what is not flushed yet is written here; what cannot be is in the log.
