@@ -172,7 +172,7 @@ unit_programs = $(unit_sources:%.c=$(abspath $(BUILD))/$(1)/%)
 run_units = $(prove) -e "" $(call unit_programs,$(1))
 run_e2e = set -- tests/e2e/*.bats; if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \
 	RAFTKV_TEST_BIN=$(abspath $(2)/bin) RAFTKV_TEST_TOOLS=$(abspath $(2)/tests/tools) \
-	$(prove) -e "bats --tap" "$$$$@"; else echo "no end-to-end tests"; fi
+	$(prove) --failures --comments -e "bats --tap" "$$$$@"; else echo "no end-to-end tests"; fi
 
 unit:
 	+@$(submake) VARIANT=san units

@@ -18,7 +18,7 @@ for ((round = 0; round < rounds; round++)); do
     seed=$((first + round))
     if RAFTKV_SEED=$seed prove -j"$jobs" -e '' "$@" >"$log" 2>&1 &&
         { [ ${#files[@]} -eq 0 ] ||
-            RAFTKV_SEED=$seed prove -j"$jobs" -e 'bats --tap' "${files[@]}" >>"$log" 2>&1; }; then
+            RAFTKV_SEED=$seed prove -j"$jobs" --failures --comments -e 'bats --tap' "${files[@]}" >>"$log" 2>&1; }; then
         passed=$((passed + 1))
     else
         failed+=("$seed")
