@@ -56,8 +56,8 @@ int kv_writer_image(struct kv_writer *w, struct kv_image *out, struct err *err);
 int kv_writer_set_cluster(struct kv_writer *w, struct digest cluster_id, struct err *err);
 
 /*
- * Any thread. A calm writer works in small pieces with rests between them, for the sake of those who
- * need the same core and disk; otherwise, and at first, it hurries.
+ * Any thread. A calm writer works in small pieces with rests between them, for the sake of those
+ * who need the same core and disk; otherwise, and at first, it hurries.
  */
 void kv_writer_calm(struct kv_writer *w, bool calm);
 /*
