@@ -8,6 +8,7 @@
 #include "cmd/raftkv-ctl/ctl.h"
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
+#include "lib/base/stdfd.h"
 #include "lib/base/version.h"
 
 enum { TIMEOUT_DEFAULT_MS = 5000, TIMEOUT_MAX_MS = 60000, OPTIONS_MAX = 24, HELP_BYTES = 1 << 16 };
@@ -155,6 +156,8 @@ int main(int argc, char **argv)
     bool help = false;
     int count = 0;
     struct err err;
+    if (stdfd_open(&err) != 0)
+        return complain(&err);
     const char **operands = mem_calloc((size_t)argc + 1, sizeof(*operands));
     int code = opt_parse(&set, argc, argv, true, operands, &count, &help, seen, &err);
     mem_free(operands);

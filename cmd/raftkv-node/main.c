@@ -14,6 +14,7 @@
 #include "lib/base/log.h"
 #include "lib/base/mem.h"
 #include "lib/base/opt.h"
+#include "lib/base/stdfd.h"
 #include "lib/base/version.h"
 #include "lib/json/api.h"
 #include "lib/net/http_client.h"
@@ -457,6 +458,15 @@ static int make_options(struct node_options *o, struct err *err)
     return code ? code : check_allowed_hosts(o, err);
 }
 
+static int flush_output(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return 0;
+    }
+    fprintf(stderr, "raftkv-node: cannot write the output: %s\n", strerror(errno));
+    return err_exit_status(ERR_IO);
+}
+
 int main(int argc, char **argv)
 {
     const char **operands = mem_calloc((size_t)argc + 1, sizeof *operands);
@@ -465,8 +475,11 @@ int main(int argc, char **argv)
     struct log_options log;
     struct err err = {0};
     int operand_count = 0;
-    int code = opt_parse(&program, argc, argv, false, operands, &operand_count, &help, seen, &err);
+    int code = stdfd_open(&err);
 
+    code =
+        code ? code
+             : opt_parse(&program, argc, argv, false, operands, &operand_count, &help, seen, &err);
     if (code == 0 && !help && operand_count > 0) {
         code = err_set(&err, ERR_USAGE, "'%s': raftkv-node takes options only", operands[0]);
     }
@@ -476,7 +489,7 @@ int main(int argc, char **argv)
 
         fputs(text ? text : "raftkv-node " RAFTKV_VERSION "\n", stdout);
         mem_free(text);
-        return 0;
+        return flush_output();
     }
     code = code ? code : opt_environment(&program, seen, &err);
     code = code ? code : read_config(seen, &err);

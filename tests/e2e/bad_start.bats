@@ -76,6 +76,27 @@ start_fails() { # WORD… -- FLAG…
     assert_output --regexp '^raftkv-node [0-9]+\.[0-9]+\.[0-9]+$'
 }
 
+@test "standard descriptors that are closed or full are never a file of the node" {
+    local how
+    export NODE="$RAFTKV_BIN/raftkv-node" DIR=$BATS_TEST_TMPDIR/data PORT PIDS=$BATS_TEST_TMPDIR/pid
+    for how in '>/dev/full' '>&-'; do
+        run --separate-stderr bash -c "\"\$NODE\" --help $how"
+        refuses 70 'cannot write the output' || fail_with "of: $how"
+    done
+    free_port PORT
+    bash -c '"$NODE" --data-dir "$DIR" --port "$PORT" <&- >&- 2>&- 3>&- 4>&- & echo $! >"$PIDS"; wait $!
+        echo $? >"$PIDS.status"' &
+    wait_until "$E2E_WAIT_SECONDS" curl -sf -o /dev/null "localhost:$PORT/readyz"
+    by_file=$(<"$PIDS")
+    for fd in 0 1 2; do
+        assert_equal "$(readlink "/proc/$by_file/fd/$fd")" /dev/null
+    done
+    kill -TERM "$by_file"
+    wait_until "$E2E_WAIT_SECONDS" test -s "$PIDS.status"
+    by_file=
+    assert_equal "$(<"$PIDS.status")" 0
+}
+
 @test "unknown flags, bad and missing values: exit status 2, one line that names them" {
     local flag dir=$BATS_TEST_TMPDIR/none
     usage_error --frob -- --frob

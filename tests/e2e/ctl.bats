@@ -391,12 +391,35 @@ usage_error() { # what the line must name, arguments…
     assert_equal "$status" 8
 }
 
-@test "strangers, and output that cannot be written, are exit status 70" {
+@test "output that cannot be written is exit status 70, closed or full" {
+    local how
+    ctl put full v
+    export CTL="$RAFTKV_BIN/raftkv-ctl" RAFTKV_ENDPOINTS
+    RAFTKV_ENDPOINTS=$(endpoints)
+    for command in 'get full' 'put full v' 'scan full' 'status' '-o json status' 'node' 'health' \
+        'leader' 'member list' 'delete nowhere' '--help' 'get --help' '--version'; do
+        for how in '>/dev/full' '>&-'; do
+            run --separate-stderr bash -c "\"\$CTL\" $command $how"
+            [ "$status" -eq 70 ] || fail_with "exit status $status of: $command $how"
+            assert_complaint 'cannot write the output'
+        done
+    done
+    # A message that cannot be written changes nothing.
+    for how in '2>/dev/full' '2>&-'; do
+        run --separate-stderr bash -c "\"\$CTL\" get nowhere $how"
+        [ "$status" -eq 1 ] || fail_with "exit status $status, $how"
+    done
+    # shellcheck disable=SC2016
+    run --separate-stderr bash -c '"$CTL" put full - <&-'
+    assert_equal "$status" 2
+    assert_complaint 'standard input'
+    run ctl get full
+    assert_output v
+}
+
+@test "strangers are exit status 70" {
     scripted_server reply 200 '<html>'
     run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --endpoints "$scripted_url" status
     assert_equal "$status" 70
     assert_complaint "$scripted_url"
-    ctl put full v
-    run bash -c "'$RAFTKV_BIN/raftkv-ctl' --endpoints '$(endpoints)' get full >/dev/full"
-    assert_equal "$status" 70
 }
