@@ -240,6 +240,7 @@ static void take_reply(struct trial *t, const struct wire_reply *wire)
     reply->endpoint = t->c->endpoints[t->c->at];
     reply->sends += wire->sends;
     reply->status = 0;
+    reply->node[0] = '\0';
     reply->has_version = false;
     buf_clear(&reply->body);
     if (wire->exchange.end != EXCHANGE_REPLIED)
@@ -249,6 +250,7 @@ static void take_reply(struct trial *t, const struct wire_reply *wire)
     reply->has_version = wire->has_version;
     reply->version = wire->version;
     reply->replayed = wire->replayed;
+    memcpy(reply->node, wire->node, sizeof(reply->node));
     memcpy(reply->leader, wire->leader, sizeof(reply->leader));
 }
 
@@ -260,7 +262,7 @@ static void try_once(struct trial *t)
     fill_request(t, &request);
     wire_exchange(t->c->wire, &request, &wire);
     take_reply(t, &wire);
-    if (t->call->any_status && wire.exchange.end == EXCHANGE_REPLIED) {
+    if (t->call->any_status && wire.exchange.end == EXCHANGE_REPLIED && wire.exchange.from_node) {
         memset(&t->verdict, 0, sizeof(t->verdict));
         t->verdict.kind = VERDICT_DONE;
     } else {

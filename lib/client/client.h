@@ -43,7 +43,8 @@ struct client_reply {
     uint64_t version; /* put, get, delete; of a failed condition: the current one (0: absent) */
     bool deleted;     /* delete: the key was there */
     bool replayed;    /* the answer of an earlier try */
-    char leader[LIMIT_NAME_BYTES + 1]; /* as the node that answered knows it; "": none */
+    char node[LIMIT_NAME_BYTES + 1];   /* that answered; "": none did */
+    char leader[LIMIT_NAME_BYTES + 1]; /* as that node knows it; "": none */
     const char *endpoint; /* that was asked last; lives as long as the client. NULL: none */
     unsigned sends;       /* requests that left for a node */
 };
@@ -84,7 +85,7 @@ int client_scan(struct client *c, const struct client_scan *scan, struct client_
 
 /* GET of /status, /members, … from whichever endpoint answers; the body is a JSON object. */
 int client_read(struct client *c, const char *path, struct client_reply *reply, struct err *err);
-/* From that endpoint alone, once; a reply counts whatever its status (/readyz says 503). */
+/* From that endpoint alone, once; a node's reply counts whatever its status (/readyz says 503). */
 int client_read_from(struct client *c, size_t endpoint, const char *path,
                      struct client_reply *reply, struct err *err);
 

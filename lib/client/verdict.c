@@ -111,6 +111,10 @@ void verdict_of(const struct exchange *x, bool write, struct verdict *v)
         return;
     }
     if (x->status >= 200 && x->status <= 299) {
+        if (!x->from_node) {
+            verdict_garbled("it has no RaftKV-Node", v);
+            return;
+        }
         v->kind = VERDICT_DONE;
         v->evaluated = true;
         v->answered = true;

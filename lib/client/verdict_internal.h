@@ -23,6 +23,7 @@ struct exchange {
     enum exchange_end end;
     const char *detail; /* libcurl's words, unless replied */
     int status;
+    bool from_node; /* it names itself in RaftKV-Node, as all successes of a node do */
     struct slice body;
     uint32_t retry_after_s; /* header; 0: none */
 };

@@ -92,9 +92,11 @@ static size_t on_header(char *line, size_t size, size_t count, void *argument)
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
         /* A new reply begins: what a 1xx before it said is void. */
         reply->has_version = reply->replayed = false;
-        reply->leader[0] = '\0';
+        reply->leader[0] = reply->node[0] = '\0';
         reply->exchange.retry_after_s = 0;
     } else if (header_value(line, len, "RaftKV-Leader", reply->leader, sizeof(reply->leader))) {
+        return len;
+    } else if (header_value(line, len, "RaftKV-Node", reply->node, sizeof(reply->node))) {
         return len;
     } else if (header_value(line, len, "ETag", value, sizeof(value))) {
         parse_etag(value, reply);
@@ -211,6 +213,7 @@ void wire_exchange(struct wire *w, const struct wire_request *request, struct wi
     curl_easy_getinfo(w->curl, CURLINFO_RESPONSE_CODE, &status);
     reply->exchange.end = end_of(w, code);
     reply->exchange.status = (int)status;
+    reply->exchange.from_node = reply->node[0] != '\0';
     if (code == CURLE_OK)
         reply->exchange.body = slice_of(w->body.data, w->body.len);
     else

@@ -35,7 +35,7 @@ struct wire_reply {
     bool has_version; /* ETag: "N" */
     uint64_t version;
     bool replayed;
-    char leader[LIMIT_NAME_BYTES + 1];
+    char node[LIMIT_NAME_BYTES + 1], leader[LIMIT_NAME_BYTES + 1]; /* "": absent */
 };
 
 struct wire;

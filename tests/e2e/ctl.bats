@@ -417,9 +417,22 @@ usage_error() { # what the line must name, arguments…
     assert_output v
 }
 
-@test "strangers are exit status 70" {
-    scripted_server reply 200 '<html>'
-    run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --endpoints "$scripted_url" status
-    assert_equal "$status" 70
-    assert_complaint "$scripted_url"
+@test "another program's server is told from a node: exit status 70, of a write 5" {
+    local command
+    # What it says could be an answer to everything.
+    scripted_server stranger 200 '{"key":"a","value":"v","version":1,"deleted":true,"items":[],"next":null,"index":1,"name":"x","status":"ok","members":[]}'
+    for command in 'get a' 'get a -o json' 'scan' 'status' 'node' 'health' 'leader' 'member list' \
+        'leader transfer' 'member remove x'; do
+        # shellcheck disable=SC2086
+        run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --endpoints "$scripted_url" $command
+        [ "$status" -eq 70 ] || fail_with "exit status $status of: $command"
+        assert_complaint "$scripted_url"
+        [ "$command" = health ] || assert_output ''
+    done
+    for command in 'put a b' 'delete a' 'member add x http://127.0.0.1:1 --wait 0s'; do
+        # shellcheck disable=SC2086
+        run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --timeout 1s --endpoints "$scripted_url" $command
+        [ "$status" -eq 5 ] || fail_with "exit status $status of: $command"
+        assert_complaint "$scripted_url"
+    done
 }

@@ -85,15 +85,16 @@ static void send_all(int fd, const char *data, size_t len)
     }
 }
 
-static void send_reply(struct connection *c, const struct fake_step *step, bool cut, bool close)
+static void send_reply(struct connection *c, const struct fake_step *step)
 {
     const char *body = step->body ? step->body : "";
     size_t len = strlen(body);
     char *text;
-    int n = asprintf(
-        &text, "HTTP/1.1 %d Status\r\nContent-Length: %zu\r\nRaftKV-Node: fake\r\n%s%s\r\n%s",
-        step->status ? step->status : 200, cut ? len + 10 : len,
-        close ? "Connection: close\r\n" : "", step->headers ? step->headers : "", body);
+    int n = asprintf(&text, "HTTP/1.1 %d Status\r\nContent-Length: %zu\r\n%s%s%s\r\n%s",
+                     step->status ? step->status : 200, step->act == FAKE_CUT ? len + 10 : len,
+                     step->act == FAKE_STRANGER ? "" : "RaftKV-Node: fake\r\n",
+                     step->act == FAKE_REPLY_CLOSE ? "Connection: close\r\n" : "",
+                     step->headers ? step->headers : "", body);
     must(n > 0);
     send_all(c->fd, text, (size_t)n);
     free(text);
@@ -104,9 +105,10 @@ static void play(struct fake_node *n, struct connection *c)
     static const struct fake_step beyond = {.act = FAKE_REPLY_CLOSE, .status = 500};
     const struct fake_step *step = n->step < n->step_count ? &n->steps[n->step++] : &beyond;
     switch (step->act) {
-    case FAKE_REPLY: send_reply(c, step, false, false); return;
-    case FAKE_REPLY_CLOSE: send_reply(c, step, false, true); break;
-    case FAKE_CUT: send_reply(c, step, true, false); break;
+    case FAKE_REPLY:
+    case FAKE_STRANGER: send_reply(c, step); return;
+    case FAKE_REPLY_CLOSE:
+    case FAKE_CUT: send_reply(c, step); break;
     case FAKE_GARBAGE: send_all(c->fd, step->body, strlen(step->body)); break;
     case FAKE_CLOSE: break;
     case FAKE_RESET:

@@ -16,6 +16,7 @@
 enum fake_act {
     FAKE_REPLY,        /* status, headers, body */
     FAKE_REPLY_CLOSE,  /* the same with Connection: close */
+    FAKE_STRANGER,     /* the same without RaftKV-Node: another program, or an HTTP parser */
     FAKE_CUT,          /* announces more of the body than it sends, then closes */
     FAKE_CLOSE,        /* reads the request, closes without a byte */
     FAKE_RESET,        /* reads the request, resets the connection */

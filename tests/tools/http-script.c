@@ -1,7 +1,7 @@
 /*
  * A scripted HTTP server for end-to-end tests of clients: http-script ACT STATUS BODY [ACT STATUS
  * BODY]… prints its URL and plays a step a request (see tests/support/fake_node.h), the last one
- * again and again, until SIGTERM. ACT: reply, close, reset, silent, cut.
+ * again and again, until SIGTERM. ACT: reply, stranger, close, reset, silent, cut.
  */
 #include <signal.h>
 #include <stdio.h>
@@ -18,11 +18,8 @@ static enum fake_act act_of(const char *word)
     static const struct {
         const char *word;
         enum fake_act act;
-    } acts[] = {{"reply", FAKE_REPLY},
-                {"close", FAKE_CLOSE},
-                {"reset", FAKE_RESET},
-                {"silent", FAKE_SILENT},
-                {"cut", FAKE_CUT}};
+    } acts[] = {{"reply", FAKE_REPLY}, {"stranger", FAKE_STRANGER}, {"close", FAKE_CLOSE},
+                {"reset", FAKE_RESET}, {"silent", FAKE_SILENT},     {"cut", FAKE_CUT}};
     for (size_t i = 0; i < sizeof(acts) / sizeof(acts[0]); i++)
         if (strcmp(acts[i].word, word) == 0)
             return acts[i].act;

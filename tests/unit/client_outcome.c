@@ -25,6 +25,10 @@
     {                                                                                              \
         FAKE_REPLY, status, NULL, body                                                             \
     }
+#define STRANGER(status, body)                                                                     \
+    {                                                                                              \
+        FAKE_STRANGER, status, "ETag: \"42\"\r\n", body                                            \
+    }
 #define ACT(act)                                                                                   \
     {                                                                                              \
         act, 0, NULL, NULL                                                                         \
@@ -155,8 +159,12 @@ static const struct expected rows[] = {
     {"redirect",
      {{FAKE_REPLY, 307, "Location: http://127.0.0.1:1/kv/k\r\n", ""}},
      {FAILED(70, 3), PERHAPS(MANY), PERHAPS(1)}},
-    {"a proxy's 404", {REFUSE(404, "<html>")}, {FAILED(70, 3), PERHAPS(MANY), PERHAPS(1)}},
-    {"the HTTP parser's 400", {REFUSE(400, "")}, {FAILED(2, 1), SURELY(2, 1), SURELY(2, 1)}},
+    {"another program's 200", {STRANGER(200, ITEM)}, {FAILED(70, 3), PERHAPS(MANY), PERHAPS(1)}},
+    {"another program's 200, then done",
+     {STRANGER(200, ITEM), DONE},
+     {FINE(2), FINE(2), PERHAPS(1)}},
+    {"a proxy's 404", {STRANGER(404, "<html>")}, {FAILED(70, 3), PERHAPS(MANY), PERHAPS(1)}},
+    {"the HTTP parser's 400", {STRANGER(400, "")}, {FAILED(2, 1), SURELY(2, 1), SURELY(2, 1)}},
 };
 
 static struct client *connect_to(const char *endpoints)

@@ -448,6 +448,26 @@ static void one_endpoint_is_asked_once(void)
     end();
 }
 
+/* … and of the replies that are taken as they come too: another program's are none. */
+static void a_stranger_is_told_from_a_node(void)
+{
+    static const struct fake_step steps[] = {{FAKE_STRANGER, 200, NULL, "{\"status\":\"green\"}"},
+                                             {FAKE_STRANGER, 503, NULL, "{\"status\":\"red\"}"},
+                                             {FAKE_STRANGER, 200, "ETag: \"42\"\r\n", "v"},
+                                             DONE};
+    begin(steps, COUNT(steps));
+    for (int i = 0; i < 2; i++) {
+        int code = client_read_from(client, 0, "/health", &reply, &err);
+        CHECK_EQ(client_exit_status(code, &reply), 70);
+        CHECK(strstr(err.text, "RaftKV") && strstr(err.text, fake_node_url(node)));
+        CHECK(reply.node[0] == '\0');
+    }
+    CHECK_EQ(client_get(client, slice_str("k"), true, &reply, &err), 0);
+    CHECK_EQ(reply.sends, 2);
+    CHECK(strcmp(reply.node, "fake") == 0);
+    end();
+}
+
 static void bad_endpoints_are_named(void)
 {
     static const char *const bad[] = {"",           ",",         "http://a,",
@@ -484,6 +504,7 @@ static const struct test_case cases[] = {
     {"a_change_waits_for_a_silent_endpoint", a_change_waits_for_a_silent_endpoint},
     {"retry_after_is_kept", retry_after_is_kept},
     {"a_longer_retry_after_ends_the_call", a_longer_retry_after_ends_the_call},
+    {"a_stranger_is_told_from_a_node", a_stranger_is_told_from_a_node},
     {"one_endpoint_is_asked_once", one_endpoint_is_asked_once},
     {"bad_endpoints_are_named", bad_endpoints_are_named},
 };

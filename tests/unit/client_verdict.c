@@ -11,9 +11,11 @@
 #define NOT_APPLIED ",\"outcome\":\"not_applied\""
 #define UNKNOWN     ",\"outcome\":\"unknown\""
 
+enum { STRANGER = 100 };
+
 struct expected {
     const char *name;
-    enum exchange_end end;
+    int end; /* enum exchange_end, or STRANGER: a reply without RaftKV-Node */
     int status;
     const char *body;
     enum verdict_kind read, write;
@@ -74,17 +76,16 @@ static const struct expected rows[] = {
      VERDICT_REFUSED, ERR_TOO_LARGE, false},
     {"disk full", EXCHANGE_REPLIED, 507, ERROR("disk_full", NOT_APPLIED, "true"), VERDICT_RETRY,
      VERDICT_RETRY, ERR_DISK_FULL, false},
-    {"the parser's 400", EXCHANGE_REPLIED, 400, "<html>", VERDICT_REFUSED, VERDICT_REFUSED,
-     ERR_BAD_REQUEST, false},
-    {"the parser's 413", EXCHANGE_REPLIED, 413, "", VERDICT_REFUSED, VERDICT_REFUSED, ERR_TOO_LARGE,
+    {"the parser's 400", STRANGER, 400, "<html>", VERDICT_REFUSED, VERDICT_REFUSED, ERR_BAD_REQUEST,
      false},
-    {"the parser's 431", EXCHANGE_REPLIED, 431, "", VERDICT_REFUSED, VERDICT_REFUSED, ERR_TOO_LARGE,
-     false},
-    {"a stranger's 404", EXCHANGE_REPLIED, 404, "<html>", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL,
-     false},
-    {"a stranger's 412", EXCHANGE_REPLIED, 412, "{}", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL,
-     false},
-    {"a stranger's 503", EXCHANGE_REPLIED, 503, "", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL,
+    {"the parser's 413", STRANGER, 413, "", VERDICT_REFUSED, VERDICT_REFUSED, ERR_TOO_LARGE, false},
+    {"the parser's 431", STRANGER, 431, "", VERDICT_REFUSED, VERDICT_REFUSED, ERR_TOO_LARGE, false},
+    {"a stranger's 404", STRANGER, 404, "<html>", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL, false},
+    {"a stranger's 412", STRANGER, 412, "{}", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL, false},
+    {"a stranger's 503", STRANGER, 503, "", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL, false},
+    {"a stranger's 200", STRANGER, 200, "{}", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL, false},
+    {"our error without a name, from the node's HTTP server", STRANGER, 503,
+     ERROR("shutting_down", NOT_APPLIED, "true"), VERDICT_RETRY, VERDICT_RETRY, ERR_SHUTTING_DOWN,
      false},
     {"a redirect", EXCHANGE_REPLIED, 307, "", VERDICT_LOST, VERDICT_LOST, ERR_INTERNAL, false},
     {"a redirect with our error", EXCHANGE_REPLIED, 307, ERROR("no_leader", NOT_APPLIED, "true"),
@@ -95,8 +96,12 @@ static const struct expected rows[] = {
 
 static void check_row(const struct expected *row, bool write)
 {
-    struct exchange x = {
-        .end = row->end, .detail = "words", .status = row->status, .body = slice_str(row->body)};
+    struct exchange x = {.end =
+                             row->end == STRANGER ? EXCHANGE_REPLIED : (enum exchange_end)row->end,
+                         .detail = "words",
+                         .status = row->status,
+                         .from_node = row->end != STRANGER,
+                         .body = slice_str(row->body)};
     struct verdict v;
     verdict_of(&x, write, &v);
     CHECK_EQ(v.kind, write ? row->write : row->read);
@@ -127,6 +132,7 @@ static void take_details(void)
     struct exchange x = {
         .end = EXCHANGE_REPLIED,
         .status = 412,
+        .from_node = true,
         .body = slice_str(ERROR("precondition_failed", NOT_APPLIED ",\"version\":7", "false"))};
     verdict_of(&x, true, &v);
     CHECK(v.has_version);
@@ -135,6 +141,7 @@ static void take_details(void)
 
     x = (struct exchange){.end = EXCHANGE_REPLIED,
                           .status = 429,
+                          .from_node = true,
                           .body = slice_str(ERROR("overloaded", NOT_APPLIED, "true")),
                           .retry_after_s = 3};
     verdict_of(&x, true, &v);
@@ -144,6 +151,7 @@ static void take_details(void)
     x = (struct exchange){
         .end = EXCHANGE_REPLIED,
         .status = 413,
+        .from_node = true,
         .body = slice_str(ERROR("too_large", NOT_APPLIED ",\"limit\":10,\"actual\":11", "false"))};
     verdict_of(&x, true, &v);
     CHECK(strstr(v.text, "10") && strstr(v.text, "11"));
