@@ -353,18 +353,21 @@ static bool parse_address(const char *host, bool *wildcard)
 static bool url_of_wildcard(const char *url)
 {
     char host[INET6_ADDRSTRLEN];
+    const char *at = strstr(url, "://");
     bool wildcard = false;
-    const char *at = url + strlen("http://");
     size_t len;
 
-    at += *at == '[';
-    len = strcspn(at, url[strlen("http://")] == '[' ? "]" : ":");
-    if (len < sizeof host) {
-        memcpy(host, at, len);
-        host[len] = '\0';
-        return parse_address(host, &wildcard) && wildcard;
+    if (!at) {
+        return false;
     }
-    return false;
+    at += at[3] == '[' ? 4 : 3;
+    len = strcspn(at, at[-1] == '[' ? "]" : ":");
+    if (len >= sizeof host) {
+        return false;
+    }
+    memcpy(host, at, len);
+    host[len] = '\0';
+    return parse_address(host, &wildcard) && wildcard;
 }
 
 /* A Host header is compared without its port. */
@@ -386,6 +389,7 @@ static int name_and_place(struct node_options *o, struct err *err)
 {
     static char advertise[LIMIT_URL_BYTES + 1], dir[LIMIT_NAME_BYTES + 16];
     struct err detail = {0};
+    const char *url;
     bool wildcard = false;
 
     if (!member_name_valid(set.node_id, strlen(set.node_id))) {
@@ -407,12 +411,12 @@ static int name_and_place(struct node_options *o, struct err *err)
                  (unsigned)set.port);
         set.advertise = advertise;
     }
-    if (!url_valid(set.advertise, &detail)) {
+    url = set.advertise;
+    if (!url_valid(url, &detail)) {
         return err_set(err, ERR_USAGE, "--advertise: %s", detail.text);
     }
-    if (url_of_wildcard(set.advertise)) {
-        return err_set(err, ERR_USAGE, "--advertise %s: nobody is reached at a wildcard",
-                       set.advertise);
+    if (url_of_wildcard(url)) {
+        return err_set(err, ERR_USAGE, "--advertise %s: nobody is reached at a wildcard", url);
     }
     if (!set.data_dir) {
         snprintf(dir, sizeof dir, "./%s.raftkv", set.node_id);
@@ -433,7 +437,7 @@ static int name_and_place(struct node_options *o, struct err *err)
     o->name = set.node_id;
     o->host = set.host;
     o->port = (uint16_t)set.port;
-    o->advertise = set.advertise;
+    o->advertise = url;
     o->data_dir = set.data_dir;
     return 0;
 }

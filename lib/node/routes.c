@@ -341,13 +341,14 @@ void routes_refusal(void *node, struct http_request *r, int status, const char *
     struct slice with;
     bool other_method;
 
-    switch (status) {
-    case 405:
-        if (admit_origin(n, r)) {
-            route_find(r, &with, &other_method);
-            reply_no_route(n, r, other_method);
-        }
+    if ((status == 405 || status == 413) && !admit_origin(n, r)) {
         return;
+    }
+    if ((status == 405 || status == 413) && !route_find(r, &with, &other_method)) {
+        reply_no_route(n, r, other_method);
+        return;
+    }
+    switch (status) {
     case 413:
         e.code = ERR_TOO_LARGE;
         e.has_limit = true;

@@ -182,6 +182,14 @@ DELETE /leader GET, HEAD, POST
 PUT /metrics GET, HEAD
 GET /raft/message POST
 END
+        # With a body that is too large for all of them.
+        head -c 2000000 /dev/zero >"$BATS_TEST_TMPDIR/large"
+        http POST "$node" /kv/a --data-binary "@$BATS_TEST_TMPDIR/large"
+        refused 405 method_not_allowed not_applied
+        http PUT "$node" /nowhere --data-binary "@$BATS_TEST_TMPDIR/large"
+        refused 404 not_found not_applied
+        http PUT "$node" /kv/a --data-binary "@$BATS_TEST_TMPDIR/large" -H 'Host: evil.example'
+        refused 403 forbidden not_applied
     done
     http GET "$LEADER" /kv/setup
     replied 200
