@@ -236,6 +236,7 @@ static void hand_out_message(struct carry *c, const struct raft_message *m)
         if (m->type == RAFT_HEARTBEAT) {
             out.digest = c->verdict;
         }
+        c->transfer_told |= m->type == RAFT_TIMEOUT_NOW;
         c->io.send(c->io.self, &out);
     }
 }
@@ -579,8 +580,10 @@ int carry_change(struct carry *c, const struct raft_change *change,
 int carry_transfer(struct carry *c, raft_id to, uint64_t now_us, struct err *err)
 {
     struct raft_event event = {.type = RAFT_TRANSFER, .now_us = now_us, .peer = to};
-    int code = carry_step(c, &event, NULL, 0);
+    int code;
 
+    c->transfer_told &= raft_transfer_target(c->raft) != 0; /* that of one under way */
+    code = carry_step(c, &event, NULL, 0);
     switch (code) {
     case 0: return 0;
     case ERR_NOT_FOUND:
@@ -589,6 +592,11 @@ int carry_transfer(struct carry *c, raft_id to, uint64_t now_us, struct err *err
     case ERR_CONFLICT: return err_set(err, ERR_CONFLICT, "a transfer or a change runs already");
     default: return err_set(err, code, "leadership cannot be transferred: %s", err_name(code));
     }
+}
+
+bool carry_transfer_told(const struct carry *c)
+{
+    return c->transfer_told;
 }
 
 void carry_shutdown(struct carry *c)

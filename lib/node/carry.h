@@ -211,6 +211,9 @@ bool carry_forward_outcome(bool sent, int code, int status, struct carry_answer 
 int carry_change(struct carry *c, const struct raft_change *change,
                  const struct member_address *address, uint64_t now_us, struct err *err);
 int carry_transfer(struct carry *c, raft_id to, uint64_t now_us, struct err *err);
+/* Whether the target of the last transfer was told to campaign: it may do so also when the transfer
+ * has failed here, as late as the message arrives. */
+bool carry_transfer_told(const struct carry *c);
 /* Stop taking part in new work: writes are refused with ERR_SHUTTING_DOWN. */
 void carry_shutdown(struct carry *c);
 

@@ -322,7 +322,9 @@ static const char *hopeless(const struct node *n, const struct waiter *w, enum o
 
     *outcome = OUTCOME_UNKNOWN;
     if (w->kind == WAIT_LEADER) {
-        *outcome = OUTCOME_NOT_APPLIED;
+        if (!carry_transfer_told(n->carry)) {
+            *outcome = OUTCOME_NOT_APPLIED;
+        }
         return raft_state(raft) == RAFT_LEADER && raft_transfer_target(raft) == 0
                    ? "nobody took over leadership within an election timeout"
                    : NULL;
@@ -358,7 +360,7 @@ void http_admin_look(struct node *n, uint64_t now_us)
             reply_members(n, w->request);
         } else {
             e.outcome = outcome;
-            e.retryable = outcome == OUTCOME_NOT_APPLIED;
+            e.retryable = outcome == OUTCOME_NOT_APPLIED || w->kind == WAIT_LEADER;
             snprintf(e.message, sizeof e.message, "%s", why);
             reply_error(n, w->request, &e);
         }

@@ -399,15 +399,39 @@ member_json() { # NAME [NAME TO GIVE]
 }
 
 @test "a transfer to a node that stands still fails, and the leader goes on" {
-    local lead dead
+    local lead still term
     start_cluster 3
     lead=$(leader)
-    dead=$(followers | head -n 1)
-    kill_node "$dead"
-    json_post "$lead" /leader "{\"to\":\"$dead\"}"
-    [[ $http_status =~ ^50[34]$ ]]
-    holds '.error.outcome == "not_applied"'
+    still=$(followers | head -n 1)
+    term=$(term_of "$lead")
+    pause_node "$still"
+    # It lacks an entry, so it is not even told.
     http PUT "$lead" '/kv/on?timeout=10s' --data-binary x
+    replied 200
+    json_post "$lead" /leader "{\"to\":\"$still\"}"
+    refused 503 no_leader not_applied
+    http PUT "$lead" '/kv/on?timeout=10s' --data-binary y
+    replied 200
+    resume_node "$still"
+    same_everywhere
+    [ "$(term_of "$lead")" -eq "$term" ]
+}
+
+@test "a transfer whose target may yet take over is of unknown outcome" {
+    local lead still
+    start_cluster 3
+    lead=$(leader)
+    same_everywhere
+    still=$(followers | head -n 1)
+    pause_node "$still"
+    json_post "$lead" /leader "{\"to\":\"$still\"}"
+    refused 503 no_leader unknown
+    holds .error.retryable
+    http PUT "$lead" '/kv/on?timeout=10s' --data-binary x
+    replied 200
+    resume_node "$still"
+    wait_ready
+    http PUT "$still" '/kv/on?timeout=10s' --data-binary y
     replied 200
 }
 

@@ -82,6 +82,35 @@ static void leadership_is_handed_over(void)
     rig_free(r);
 }
 
+/* The target that was told may campaign whenever the message arrives. */
+static void a_transfer_that_was_told(void)
+{
+    struct rig *r = rig_new((struct rig_plan){0});
+
+    rig_elect(r, 1);
+    CHECK(!carry_transfer_told(rig_carry(r, 1)));
+    r->held[1][2] = true;
+    rig_put_now(r, 1, "k", "v");
+    CHECK_EQ(carry_transfer(rig_carry(r, 1), 2, r->now_us, NULL), 0);
+    rig_run(r, RIG_ELECTION + 1); /* it lacks an entry */
+    CHECK_EQ(raft_transfer_target(rig_core(r, 1)), 0);
+    CHECK(!carry_transfer_told(rig_carry(r, 1)));
+    r->held[1][2] = false;
+    rig_run(r, RIG_ELECTION);
+    r->held[1][2] = true;
+    CHECK_EQ(carry_transfer(rig_carry(r, 1), 2, r->now_us, NULL), 0);
+    CHECK(carry_transfer_told(rig_carry(r, 1)));
+    CHECK(carry_transfer(rig_carry(r, 1), 3, r->now_us, NULL) != 0); /* one is under way */
+    CHECK(carry_transfer_told(rig_carry(r, 1)));
+    rig_run(r, RIG_ELECTION + 1);
+    CHECK_EQ(raft_transfer_target(rig_core(r, 1)), 0);
+    CHECK(carry_transfer_told(rig_carry(r, 1)));
+    r->held[1][2] = false;
+    rig_run(r, RIG_ELECTION);
+    CHECK_EQ(rig_leader(r), 2); /* so it was */
+    rig_free(r);
+}
+
 static void disk_is_low(void)
 {
     struct rig *r = rig_new((struct rig_plan){.voters = 1});
@@ -619,6 +648,7 @@ static const struct test_case cases[] = {
     {"refused: no leader is known", no_leader},
     {"a follower forwards, one hop and never two", a_follower_forwards_one_hop},
     {"refused: leadership is being handed over", leadership_is_handed_over},
+    {"a transfer that failed, told or not", a_transfer_that_was_told},
     {"refused: the disk is low", disk_is_low},
     {"refused: the disk is stalled", disk_is_stalled},
     {"refused: too many writes", too_many_writes},
