@@ -138,6 +138,13 @@ int sq_done(sqlite3_stmt *st, struct err *err)
     return code;
 }
 
+/* To its end, behind the first row: what a PRAGMA changes is committed there, and may fail. */
+static int finish(sqlite3_stmt *st, struct err *err)
+{
+    int rc = sqlite3_step(st);
+    return rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : sq_fail(sqlite3_db_handle(st), rc, err);
+}
+
 int sq_integer(sqlite3 *db, const char *sql, int64_t *out, struct err *err)
 {
     sqlite3_stmt *st;
@@ -145,10 +152,12 @@ int sq_integer(sqlite3 *db, const char *sql, int64_t *out, struct err *err)
     if (rc)
         return rc;
     rc = sq_row(st, err);
-    if (rc == 0)
+    if (rc == 0) {
         *out = sqlite3_column_int64(st, 0);
-    else if (rc == ERR_NOT_FOUND)
+        rc = finish(st, err);
+    } else if (rc == ERR_NOT_FOUND) {
         err_set(err, rc, "%s: no row", sql);
+    }
     sqlite3_finalize(st);
     return rc;
 }
@@ -163,6 +172,7 @@ int sq_text(sqlite3 *db, const char *sql, char *out, size_t out_bytes, struct er
     if (rc == 0) {
         const char *text = (const char *)sqlite3_column_text(st, 0);
         snprintf(out, out_bytes, "%s", text ? text : "");
+        rc = finish(st, err);
     } else if (rc == ERR_NOT_FOUND) {
         err_set(err, rc, "%s: no row", sql);
     }

@@ -9,40 +9,54 @@
 
 enum { KEYS = 100 };
 
-static void apply_configuration(struct kv_rig *rig, struct prng *p)
+static struct entry *random_expiry(struct prng *p, raft_index index, raft_term term)
 {
-    struct membership m = make_membership(1 + (uint32_t)prng_below(p, 5), 1 + prng_below(p, 9));
-    struct entry *e = make_configuration(&m, rig->index + 1, rig->term);
-    struct apply_result result;
-    must(state_apply(rig->state, e, &result, NULL) == 0);
-    entry_unref(e);
-    rig->index++;
+    char names[4][16];
+    const char *list[4];
+    for (unsigned i = 0; i < 4; i++) {
+        snprintf(names[i], sizeof(names[i]), "client%u", (unsigned)prng_below(p, 20));
+        list[i] = names[i];
+    }
+    struct command c = make_expire(list, 4, index * 10);
+    return make_entry(&c, index, term);
+}
+
+struct entry *store_random_entry(struct prng *p, raft_index index, raft_term term)
+{
+    static char value[100000];
+    char key[32], client[32];
+    if (prng_chance(p, 1, 100)) {
+        struct membership m = make_membership(1 + (uint32_t)prng_below(p, 5), 1 + prng_below(p, 9));
+        return make_configuration(&m, index, term);
+    }
+    if (prng_chance(p, 1, 30))
+        return random_expiry(p, index, term);
+    size_t len = prng_below(p, prng_chance(p, 1, 100) ? sizeof(value) : 300);
+    snprintf(key, sizeof(key), "key%c%03u", "\0\xff+z"[prng_below(p, 4)],
+             (unsigned)prng_below(p, KEYS));
+    prng_fill(p, value, len < 64 ? len : 64);
+    struct command c = make_put(key, "");
+    if (prng_chance(p, 1, 3))
+        c = make_delete(key);
+    else
+        c.value = slice_of(value, len);
+    c.key.len = 7; /* the byte behind "key" may be a NUL */
+    if (prng_chance(p, 1, 4)) {
+        snprintf(client, sizeof(client), "client%u", (unsigned)prng_below(p, 20));
+        c = with_client(c, client, prng_chance(p, 1, 3) ? 1 : index);
+    }
+    c = with_time(c, 1700000000000 + index, index * 10);
+    return make_entry(&c, index, term);
 }
 
 void store_apply_random(struct kv_rig *rig, struct prng *p, unsigned count)
 {
-    static char value[100000];
     for (unsigned i = 0; i < count; i++) {
-        char key[32], client[32];
-        size_t len = prng_below(p, prng_chance(p, 1, 100) ? sizeof(value) : 300);
-        snprintf(key, sizeof(key), "key%c%03u", "\0\xff+z"[prng_below(p, 4)],
-                 (unsigned)prng_below(p, KEYS));
-        prng_fill(p, value, len < 64 ? len : 64);
-        struct command c = make_put(key, "");
-        if (prng_chance(p, 1, 3))
-            c = make_delete(key);
-        else
-            c.value = slice_of(value, len);
-        c.key.len = 7; /* the byte behind "key" may be a NUL */
-        if (prng_chance(p, 1, 4)) {
-            snprintf(client, sizeof(client), "client%u", (unsigned)prng_below(p, 20));
-            c = with_client(c, client, rig->index + 1);
-        }
-        c = with_time(c, 1700000000000 + rig->index, rig->index * 10);
-        if (prng_chance(p, 1, 100))
-            apply_configuration(rig, p);
-        else
-            kv_rig_apply(rig, c);
+        struct entry *e = store_random_entry(p, rig->index + 1, rig->term);
+        struct apply_result result;
+        must(state_apply(rig->state, e, &result, NULL) == 0);
+        entry_unref(e);
+        rig->index++;
     }
 }
 

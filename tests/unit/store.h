@@ -25,7 +25,10 @@ size_t store_count_files(const char *path, const char *prefix);
 struct entry *store_entry(raft_index index, raft_term term, size_t size);
 struct membership store_membership(raft_index index, unsigned members);
 
-/* Applies random puts, deletes, sessions and now and then a configuration; values up to 100 KB. */
+/* A put, a delete, an expiry of sessions or now and then a configuration, of few keys and clients;
+ * values up to 100 KB. */
+struct entry *store_random_entry(struct prng *p, raft_index index, raft_term term);
+/* Applies such entries. */
 void store_apply_random(struct kv_rig *rig, struct prng *p, unsigned count);
 /* Opens kv.<generation>.db and compares all of it with `map`: rows in both directions and one by
  * one, sessions, membership, indexes, digest. NULL, or what differs. */

@@ -162,6 +162,61 @@ static void test_every_call_fails(void)
     kv_rig_release(&rig);
 }
 
+/* An error at each call of opening: it is told, or what was opened works. A file that was just
+ * made, or installed, gets its WAL here. */
+static void test_opening_fails(void)
+{
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct prng prng;
+    struct err err = {0};
+    struct data_dir *dir;
+    struct state_base base;
+    struct row row;
+    const char *made = store_fresh_path("made");
+    bool hit = true, good = true;
+    uint64_t after = 0;
+    prng_seed(&prng, test_seed());
+    kv_rig_init(&rig, &options);
+    must(data_dir_open(made, &dir, &err) == 0);
+    must(kv_store_prepare(dir, 1, true, &err) == 0);
+    data_dir_close(dir);
+    store_apply_random(&rig, &prng, 20);
+    const struct memtable *m = state_freeze(rig.state);
+    for (; good && hit; after++) {
+        struct kv k = {0};
+        char rule[64];
+        raft_index checkpointed = 0;
+        const char *path = store_fresh_path("opening");
+        store_copy_dir(made, path);
+        must(data_dir_open(path, &k.dir, &err) == 0);
+        snprintf(rule, sizeof(rule), "* any error after=%" PRIu64 " count=1", after);
+        uint64_t calls = test_vfs_calls("any");
+        must(test_vfs_rules(rule, NULL) == 0);
+        int rc = kv_writer_open(k.dir, 1, NULL, &k.writer, &err);
+        if (rc == 0)
+            rc = kv_reader_open(k.dir, 1, &k.reader, &err);
+        hit = test_vfs_calls("any") - calls > after;
+        test_vfs_rules("", NULL);
+        good = rc == 0 || (hit && rc == ERR_IO);
+        if (rc == 0) {
+            kv_reader_base(k.reader, &base);
+            base.get(base.self, slice_str("key"), true, &row, &err);
+        }
+        if (rc == 0)
+            good = flush(&k, m, &err) == 0 &&
+                   kv_writer_checkpoint(k.writer, &checkpointed, &err) == 0 &&
+                   checkpointed == rig.index;
+        if (!good)
+            diag("after=%" PRIu64 ": %d, checkpointed %" PRIu64 " (%s)", after, rc, checkpointed,
+                 err.text);
+        kv_close(&k);
+        store_remove_dir(path);
+    }
+    ok(good && after > 10, "an error at each of %" PRIu64 " calls of opening", after);
+    kv_rig_release(&rig);
+}
+
 /* ---- random work ---- */
 
 enum { BOUNDARIES = 16 };
@@ -464,6 +519,7 @@ int main(void)
     test_cluster();
     test_wal_stays_small();
     test_every_call_fails();
+    test_opening_fails();
     test_random();
     test_calm();
     return done();
