@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The figures of README: one node and three, wrk beside them on the same machine. 64 connections,
-# values of 100 bytes, 100,000 keys: written once in order, then written and read at random.
+# values of 100 bytes, 100,000 keys: written once in order, then written and read at random. Then
+# the time from a kill -9 of the leader to the next acknowledged write, eight times.
 # Usage: scripts/figures.sh [SECONDS [DIRECTORY]]; RAFTKV_BIN: where the programs are;
 # RAFTKV_PORT: the nodes take the three ports after it. 10 s write all keys at 10,000 a second.
 set -eu
@@ -58,25 +59,64 @@ run() { # WHAT METHOD ORDER
               failed == "" ? "" : "  not 2xx: " failed }' <<<"$out"
 }
 
-measure() { # NODES TEXT
-    local i list=
-    pids=()
-    for ((i = 1; i <= $1; i++)); do
+start_node() { # I
+    "$bin/raftkv-node" --node-id "n$1" --port $((base + $1)) --data-dir "$dir/$nodes-n$1" \
+        --cluster "$list" 2>>"$dir/$nodes-n$1.log" &
+    pids[$1]=$!
+}
+
+start_nodes() { # NODES
+    local i
+    nodes=$1 list=
+    for ((i = 1; i <= nodes; i++)); do
         list+=${list:+,}n$i=http://127.0.0.1:$((base + i))
     done
-    for ((i = 1; i <= $1; i++)); do
-        "$bin/raftkv-node" --node-id "n$i" --port $((base + i)) --data-dir "$dir/$1-n$i" \
-            --cluster "$list" 2>"$dir/$1-n$i.log" &
-        pids+=($!)
+    for ((i = 1; i <= nodes; i++)); do
+        start_node $i
     done
     await_leader $((base + 1))
-    run "$2: PUT, keys in order" PUT order
-    run "$2: PUT, keys at random" PUT random
-    run "$2: GET, keys at random" GET random
+}
+
+stop_nodes() {
     kill -TERM "${pids[@]}"
     wait
     pids=()
 }
 
+measure() { # NODES TEXT
+    start_nodes "$1"
+    run "$2: PUT, keys in order" PUT order
+    run "$2: PUT, keys at random" PUT random
+    run "$2: GET, keys at random" GET random
+    stop_nodes
+}
+
+now_ms() {
+    echo $((${EPOCHREALTIME/./} / 1000))
+}
+
+failover() { # of the three nodes; asks the one behind the leader
+    local i other began times=()
+    start_nodes 3
+    for ((i = 1; i <= 8; i++)); do
+        leader=$((${url##*:} - base))
+        other=http://127.0.0.1:$((base + leader % 3 + 1))
+        began=$(now_ms)
+        { kill -KILL "${pids[leader]}" && wait "${pids[leader]}"; } 2>/dev/null || true
+        until curl -sf --max-time 1 -X PUT "$other/kv/failover" -d "$i" >"$dir/answer"; do
+            :
+        done
+        times+=($(($(now_ms) - began)))
+        start_node $leader
+        until curl -sf --max-time 1 "$url/readyz" >"$dir/answer"; do
+            sleep 0.05
+        done
+        await_leader $((base + 1))
+    done
+    echo "three nodes: kill -9 of the leader to the next write: ${times[*]} ms"
+    stop_nodes
+}
+
 measure 1 "one node"
 measure 3 "three nodes"
+failover
