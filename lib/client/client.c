@@ -22,6 +22,7 @@ enum {
     CONNECT_TIMEOUT_MS = 1000, /* with other endpoints to turn to */
     TRY_TIMEOUT_MIN_MS = 500,  /* likewise: a silent node is left after half of the time … */
     TRY_TIMEOUT_MS = 2000,     /* … but so long at most, twice that the next time */
+    TRY_NEEDS_MS = 200,        /* less than this (or a tenth of the time) is no time for a reply */
     REPLY_MARGIN_MS = 200,     /* a node answers "timeout" so long before we stop listening */
 };
 
@@ -202,10 +203,11 @@ static void fill_request(struct trial *t, struct wire_request *request)
     memset(request, 0, sizeof(*request));
     request->method = call->method;
     request->body = call->body;
-    request->send_again = call->kind != CALL_CHANGE;
+    /* Of a write it would hide that the first one may have been applied. */
+    request->send_again = call->kind == CALL_READ;
     request->timeout_ms = left > 0 ? left : 1;
     /* A stopped node accepts connections and says nothing: leave time for asking another. */
-    if (others && request->send_again && left / 2 >= TRY_TIMEOUT_MIN_MS)
+    if (others && call->kind != CALL_CHANGE && left / 2 >= TRY_TIMEOUT_MIN_MS)
         request->timeout_ms = left / 2 < t->try_ms ? left / 2 : t->try_ms;
     request->connect_timeout_ms = request->timeout_ms;
     if (others && request->connect_timeout_ms > CONNECT_TIMEOUT_MS)
@@ -277,6 +279,19 @@ static void try_once(struct trial *t)
     }
 }
 
+/* A session can be forgotten: unused for long, or pushed out by many others. If no earlier try may
+ * have been applied under it, the write goes out as the first of a new one. */
+static bool session_forgotten(struct trial *t)
+{
+    struct client *c = t->c;
+    if (t->verdict.code != ERR_SESSION_UNKNOWN || !has_session(t->call) || t->maybe_applied ||
+        c->seq == 1)
+        return false;
+    session_renew(c);
+    c->seq = 1;
+    return true;
+}
+
 /* Whether the call ends here: an answer that settles it, or one after which it must not be sent
  * again. */
 static bool settled(struct trial *t)
@@ -294,12 +309,22 @@ static bool settled(struct trial *t)
     }
     switch (v->kind) {
     case VERDICT_DONE: return true;
-    case VERDICT_REFUSED: return true;
+    case VERDICT_REFUSED: return !session_forgotten(t);
     case VERDICT_RETRY: return t->call->pinned;
     case VERDICT_LOST: return t->call->kind == CALL_CHANGE || t->call->pinned;
     case VERDICT_UNREACHABLE: return t->call->pinned;
     }
     return true;
+}
+
+/* What must be left for another try. A write that was certainly not applied is not sent once more
+ * at the last moment, only to end as one of unknown outcome. */
+static uint32_t needed_ms(const struct trial *t)
+{
+    uint32_t tenth = t->c->timeout_ms / 10;
+    if (!is_write(t->call) || t->maybe_applied)
+        return 0;
+    return tenth < TRY_NEEDS_MS ? tenth : TRY_NEEDS_MS;
 }
 
 /* Goes to the next endpoint and waits as long as is due; false when there is no time left. */
@@ -308,8 +333,9 @@ static bool turn_to_next(struct trial *t)
     struct client *c = t->c;
     uint32_t wait = t->verdict.retry_after_ms;
     client_turn(c);
+    /* A node that is silent costs no pause before asking another. */
     if (t->silent > 0 && t->silent % c->endpoint_count != 0)
-        return left_ms(t) > 0; /* a node that is silent costs no pause before asking another */
+        return left_ms(t) > needed_ms(t);
     /* With a write of unknown outcome every answer within the time is worth waiting for. */
     if (t->silent >= c->endpoint_count * LIMIT_CLIENT_SILENT_ROUNDS && !t->maybe_applied)
         return false;
@@ -319,7 +345,7 @@ static bool turn_to_next(struct trial *t)
                             ? t->backoff_ms * 2
                             : LIMIT_CLIENT_BACKOFF_MAX_MS;
     }
-    if (wait >= left_ms(t))
+    if ((uint64_t)wait + needed_ms(t) >= left_ms(t))
         return false;
     struct timespec pause = {wait / 1000, (long)(wait % 1000) * 1000000};
     while (nanosleep(&pause, &pause) != 0)

@@ -6,7 +6,7 @@
  * Retried are reads; writes of keys, which carry a client id and a sequence number and so are
  * applied once however often they are sent; and whatever was certainly not applied. A change of the
  * membership or the leader has no session: once it left for a node and no answer came, its outcome
- * is unknown and it is not sent again, not by libcurl either.
+ * is unknown and it is not sent again. libcurl sends nothing again by itself but reads.
  *
  * A write that may have been applied never ends as "not applied": after one try of unknown outcome
  * only an answer of the state machine (done, or a condition that did not hold) is believed.

@@ -25,7 +25,7 @@ struct wire_request {
     char headers[WIRE_HEADERS_MAX][WIRE_HEADER_BYTES]; /* "Name: value" */
     unsigned header_count;
     struct slice body; /* sent if data is not NULL */
-    bool send_again;   /* may be sent twice */
+    bool send_again;   /* libcurl may send it twice */
     uint32_t timeout_ms, connect_timeout_ms;
 };
 

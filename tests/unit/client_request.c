@@ -3,9 +3,16 @@
  * to whom, how often, and when. And libcurl's traps: it neither normalises a path nor asks a proxy,
  * follows no redirect, and sends nothing twice that must not be.
  */
+#include <dlfcn.h>
+#include <errno.h>
+#include <netdb.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
@@ -141,6 +148,49 @@ static void a_refused_write_ends_the_session(void)
     end();
 }
 
+#define SESSION_UNKNOWN                                                                            \
+    "{\"error\":{\"code\":\"session_unknown\",\"message\":\"m\",\"outcome\":\"not_applied\","      \
+    "\"retryable\":false}}"
+
+/* Unused for a day, or pushed out by others: a client that lives long must not fail for that. */
+static void a_forgotten_session_begins_anew(void)
+{
+    static const struct fake_step steps[] = {DONE, {FAKE_REPLY, 409, NULL, SESSION_UNKNOWN}, DONE};
+    begin(steps, COUNT(steps));
+    CHECK_EQ(put("k"), 0);
+    CHECK_EQ(put("k"), 0);
+    CHECK_EQ(reply.sends, 2);
+    REQUIRE(fake_node_request_count(node) == 3);
+    CHECK(same_header(0, 1, "RaftKV-Client") && header_is(1, "RaftKV-Seq", "2"));
+    CHECK(!same_header(1, 2, "RaftKV-Client") && header_is(2, "RaftKV-Seq", "1"));
+    end();
+}
+
+/* … unless the write may have been applied before it was forgotten. */
+static void a_session_forgotten_behind_a_lost_write_stays_unknown(void)
+{
+    static const struct fake_step steps[] = {
+        DONE, {FAKE_RESET, 0, NULL, NULL}, {FAKE_REPLY, 409, NULL, SESSION_UNKNOWN}, DONE};
+    begin(steps, COUNT(steps));
+    CHECK_EQ(put("k"), 0);
+    CHECK_EQ((uint64_t)-put("k"), (uint64_t)-ERR_UNKNOWN);
+    CHECK_EQ(reply.sends, 2);
+    CHECK_EQ(fake_node_request_count(node), 3);
+    end();
+}
+
+/* Number 1 needs no session to be known: who says so does not keep the contract, and is not asked
+ * again and again. */
+static void a_first_number_is_never_unknown(void)
+{
+    static const struct fake_step steps[] = {{FAKE_REPLY, 409, NULL, SESSION_UNKNOWN}, DONE};
+    begin(steps, COUNT(steps));
+    CHECK_EQ((uint64_t)-put("k"), (uint64_t)-ERR_SESSION_UNKNOWN);
+    CHECK_EQ(reply.outcome, OUTCOME_NOT_APPLIED);
+    CHECK_EQ(reply.sends, 1);
+    end();
+}
+
 static void reads_and_changes_have_no_session(void)
 {
     static const struct fake_step steps[] = {DONE, DONE};
@@ -190,6 +240,24 @@ static void a_kept_connection_dies_under_a_write(void)
     CHECK_EQ(fake_node_request(node, 1)->connection, 1);
     CHECK(same_header(1, 2, "RaftKV-Client") && same_header(1, 2, "RaftKV-Seq"));
     CHECK_EQ(fake_node_request(node, 2)->body_len, 1);
+    end();
+}
+
+/* The first sending may have been applied, whatever the answer to the second says. */
+static void a_kept_connection_dies_and_the_next_is_refused(void)
+{
+    static const struct fake_step steps[] = {
+        DONE,
+        {FAKE_CLOSE, 0, NULL, NULL},
+        {FAKE_REPLY, 503, NULL,
+         "{\"error\":{\"code\":\"no_leader\",\"message\":\"m\",\"outcome\":\"not_applied\","
+         "\"retryable\":true,\"retry_after_ms\":60000}}"}};
+    begin(steps, COUNT(steps));
+    CHECK_EQ(client_read(client, "/status", &reply, &err), 0);
+    CHECK_EQ((uint64_t)-put("k"), (uint64_t)-ERR_UNKNOWN);
+    CHECK_EQ(reply.outcome, OUTCOME_UNKNOWN);
+    CHECK_EQ(reply.sends, 2);
+    CHECK_EQ(fake_node_request(node, 1)->connection, 1);
     end();
 }
 
@@ -434,6 +502,65 @@ static void a_longer_retry_after_ends_the_call(void)
     end();
 }
 
+/* What is certainly not applied does not become unknown by a try that has no time for an answer. */
+static void a_try_without_time_is_not_begun(void)
+{
+    static const struct fake_step steps[] = {
+        {FAKE_REPLY, 429, NULL,
+         "{\"error\":{\"code\":\"overloaded\",\"message\":\"m\",\"outcome\":\"not_applied\","
+         "\"retryable\":true,\"retry_after_ms\":2900}}"},
+        {FAKE_SILENT, 0, NULL, NULL}};
+    begin(steps, COUNT(steps));
+    int code = put("k");
+    CHECK_EQ(client_exit_status(code, &reply), 4);
+    CHECK_EQ(reply.outcome, OUTCOME_NOT_APPLIED);
+    CHECK_EQ(reply.sends, 1);
+    end();
+}
+
+/* ---- names ---- */
+
+static sem_t resolver_release;
+static atomic_bool resolver_done;
+
+/* Before libc's, also for libcurl: one name is looked up for as long as the test wants. */
+int getaddrinfo(const char *name, const char *service, const struct addrinfo *hints,
+                struct addrinfo **out)
+{
+    static int (*libc)(const char *, const char *, const struct addrinfo *, struct addrinfo **);
+    if (name && strcmp(name, "slow.test") == 0) {
+        struct timespec until;
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_sec += 20;
+        while (sem_timedwait(&resolver_release, &until) != 0 && errno == EINTR)
+            continue;
+        atomic_store(&resolver_done, true);
+        return EAI_AGAIN;
+    }
+    if (!libc)
+        *(void **)&libc = dlsym(RTLD_NEXT, "getaddrinfo");
+    return libc(name, service, hints, out);
+}
+
+/* libcurl waits for its thread that looks up a name, which can take longer than the whole call may.
+ */
+static void a_name_server_that_is_silent_is_not_waited_for(void)
+{
+    static const struct fake_step steps[] = {DONE};
+    char endpoints[256];
+    must(sem_init(&resolver_release, 0, 0) == 0);
+    node = fake_node_start(steps, COUNT(steps));
+    snprintf(endpoints, sizeof(endpoints), "http://slow.test:1,%s", fake_node_url(node));
+    begin_with(endpoints, 10000);
+    CHECK_EQ(put("k"), 0);
+    CHECK(!atomic_load(&resolver_done));
+    CHECK_EQ(reply.sends, 1);
+    end();
+    must(sem_post(&resolver_release) == 0);
+    while (!atomic_load(&resolver_done))
+        sched_yield();
+}
+
 static void one_endpoint_is_asked_once(void)
 {
     static const struct fake_step steps[] = {{FAKE_REPLY_CLOSE, 503, NULL, NO_LEADER},
@@ -486,10 +613,16 @@ static const struct test_case cases[] = {
     {"a_retry_keeps_id_and_number", a_retry_keeps_id_and_number},
     {"a_failed_condition_keeps_the_session", a_failed_condition_keeps_the_session},
     {"a_refused_write_ends_the_session", a_refused_write_ends_the_session},
+    {"a_forgotten_session_begins_anew", a_forgotten_session_begins_anew},
+    {"a_session_forgotten_behind_a_lost_write_stays_unknown",
+     a_session_forgotten_behind_a_lost_write_stays_unknown},
+    {"a_first_number_is_never_unknown", a_first_number_is_never_unknown},
     {"reads_and_changes_have_no_session", reads_and_changes_have_no_session},
     {"a_replayed_answer_is_told", a_replayed_answer_is_told},
     {"a_kept_connection_dies_under_a_change", a_kept_connection_dies_under_a_change},
     {"a_kept_connection_dies_under_a_write", a_kept_connection_dies_under_a_write},
+    {"a_kept_connection_dies_and_the_next_is_refused",
+     a_kept_connection_dies_and_the_next_is_refused},
     {"a_kept_connection_dies_under_a_read", a_kept_connection_dies_under_a_read},
     {"keys_go_out_as_they_are", keys_go_out_as_they_are},
     {"headers_of_a_write", headers_of_a_write},
@@ -504,6 +637,9 @@ static const struct test_case cases[] = {
     {"a_change_waits_for_a_silent_endpoint", a_change_waits_for_a_silent_endpoint},
     {"retry_after_is_kept", retry_after_is_kept},
     {"a_longer_retry_after_ends_the_call", a_longer_retry_after_ends_the_call},
+    {"a_try_without_time_is_not_begun", a_try_without_time_is_not_begun},
+    {"a_name_server_that_is_silent_is_not_waited_for",
+     a_name_server_that_is_silent_is_not_waited_for},
     {"a_stranger_is_told_from_a_node", a_stranger_is_told_from_a_node},
     {"one_endpoint_is_asked_once", one_endpoint_is_asked_once},
     {"bad_endpoints_are_named", bad_endpoints_are_named},
