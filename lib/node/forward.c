@@ -17,7 +17,6 @@ enum {
 struct forward {
     struct node *node;
     struct http_request *request;
-    bool write;
     void (*fallback)(struct node *, struct http_request *);
     uint64_t started_us;
 };
@@ -47,9 +46,6 @@ static void forward_done(void *argument, const struct http_result *result)
         if (f->fallback) {
             f->fallback(n, f->request);
         } else {
-            if (!f->write) {
-                a.outcome = OUTCOME_NONE;
-            }
             reply_answer(n, f->request, &a);
         }
         mem_free(f);
@@ -73,15 +69,8 @@ static void forward_done(void *argument, const struct http_result *result)
     mem_free(f);
 }
 
-/* Sent twice, it is done once. Only /kv knows sessions. */
-static bool has_session(const struct http_request *r)
-{
-    return r->path.len > 4 && memcmp(r->path.data, "/kv/", 4) == 0 &&
-           http_request_header(r, "RaftKV-Client", NULL) != NULL;
-}
-
 void forward_request(struct node *n, struct http_request *r, const struct member_address *leader,
-                     const char *target, uint32_t timeout_ms, bool write,
+                     const char *target, uint32_t timeout_ms, bool again,
                      void (*fallback)(struct node *, struct http_request *))
 {
     struct http_header headers[8];
@@ -95,7 +84,7 @@ void forward_request(struct node *n, struct http_request *r, const struct member
         .body_len = r->body.len,
         .timeout_ms = timeout_ms + FORWARD_MARGIN_MS,
         .reply_max = FORWARD_REPLY_MAX,
-        .idempotent = !write || has_session(r),
+        .idempotent = again,
     };
 
     if (http_client_pending(n->client) > NODE_PENDING_WRITES) {
@@ -114,7 +103,7 @@ void forward_request(struct node *n, struct http_request *r, const struct member
     buf_init(&url, LIMIT_URL_BYTES + 3 * LIMIT_KEY_BYTES + LIMIT_QUERY_BYTES + 64);
     buf_printf(&url, "%s%s", leader->url, target);
     f = mem_zalloc(sizeof *f);
-    *f = (struct forward){.node = n, .request = r, .write = write, .fallback = fallback};
+    *f = (struct forward){.node = n, .request = r, .fallback = fallback};
     n->meters.forwarded++;
     call.url = (const char *)url.data;
     http_client_call(n->client, &call, forward_done, f);

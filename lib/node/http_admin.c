@@ -215,8 +215,7 @@ static void ask_leader(struct node *n, struct http_request *r, const char *targe
     } else if (!leader || leader->id == n->id || request_forwarded(r)) {
         here(n, r);
     } else {
-        forward_request(n, r, leader, target, (uint32_t)n->options.election_timeout_ms, false,
-                        here);
+        forward_request(n, r, leader, target, (uint32_t)n->options.election_timeout_ms, true, here);
     }
 }
 
@@ -427,7 +426,7 @@ static bool leads(struct node *n, struct http_request *r, uint64_t *deadline_us)
         buf_init(&target, LIMIT_QUERY_BYTES);
         buf_printf(&target, "%.*s?timeout=%llums", (int)r->path.len, (const char *)r->path.data,
                    (unsigned long long)timeout_ms);
-        forward_request(n, r, leader, (const char *)target.data, (uint32_t)timeout_ms, true, NULL);
+        forward_request(n, r, leader, (const char *)target.data, (uint32_t)timeout_ms, false, NULL);
         buf_release(&target);
     }
     return false;

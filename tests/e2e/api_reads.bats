@@ -254,7 +254,7 @@ write() {
     replied 200
     for seq in 1 2 6; do
         write order "$seq" PUT "$FOLLOWER" /kv/order --data-binary wrong
-        refused 409 seq_old
+        refused 409 seq_old unknown # of what that number was, nothing is known any more
     done
     http GET "$FOLLOWER" '/kv/order?raw'
     [ "$http_body" = seven ]
@@ -276,15 +276,15 @@ write() {
     write reused 1 PUT "$LEADER" /kv/reused --data-binary one
     replied 200
     write reused 1 PUT "$FOLLOWER" /kv/reused --data-binary two
-    refused 409 seq_reused
+    refused 409 seq_reused not_applied
     write reused 1 PUT "$FOLLOWER" /kv/other --data-binary one
-    refused 409 seq_reused
+    refused 409 seq_reused not_applied
     write reused 1 DELETE "$FOLLOWER" /kv/reused
-    refused 409 seq_reused
+    refused 409 seq_reused not_applied
     write reused 1 PUT "$FOLLOWER" /kv/reused --data-binary one -H "If-Match: \"$match\""
-    refused 409 seq_reused
+    refused 409 seq_reused not_applied
     write reused 1 PUT "$FOLLOWER" /kv/reused --data-binary one -H 'If-None-Match: *'
-    refused 409 seq_reused
+    refused 409 seq_reused not_applied
     write reused 1 PUT "$FOLLOWER" '/kv/reused?timeout=9s' --data-binary one
     replied 200
     [ "$(http_header RaftKV-Replayed)" = 1 ]

@@ -253,6 +253,37 @@ readyz_says() { # NODE TEXT
     same_everywhere
 }
 
+# ---- what a follower says of a leader that does not answer
+
+@test "forwarded to a leader that stands still: unknown; to one that is gone: not applied" {
+    local lead other
+    start_cluster 3 --election-timeout 5s
+    lead=$(leader)
+    other=$(followers | head -n 1)
+    put "$other" there x
+    pause_node "$lead"
+    http PUT "$other" '/kv/there?timeout=300ms' --data-binary y
+    refused 504 timeout unknown
+    holds '.error.retryable == false'
+    http DELETE "$other" '/kv/there?timeout=300ms' -H 'RaftKV-Client: c' -H 'RaftKV-Seq: 1'
+    refused 504 timeout unknown
+    http DELETE "$other" "/members/$lead?timeout=300ms"
+    refused 504 timeout unknown
+    json_post "$other" '/leader?timeout=300ms' '{}'
+    refused 504 timeout unknown
+    kill_node "$lead"
+    http PUT "$other" '/kv/gone?timeout=1s' --data-binary y
+    refused 503 no_leader not_applied
+    holds .error.retryable
+    http DELETE "$other" "/members/$lead?timeout=1s"
+    refused 503 no_leader not_applied
+    wait_leader >/dev/null
+    http GET "$other" '/kv/gone?timeout=20s'
+    refused 404 not_found
+    http GET "$other" /members
+    holds '.members | length == 3'
+}
+
 # ---- stops and restarts
 
 @test "a graceful stop hands leadership over and ends with exit 0" {

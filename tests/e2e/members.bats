@@ -111,7 +111,7 @@ member_json() { # NAME [NAME TO GIVE]
     http PUT node4 /kv/learned --data-binary y
     replied 200
     json_post "$(leader)" /leader '{"to":"node4"}'
-    [ "$http_status" != 200 ]
+    refused 400 bad_request not_applied
     json_post node4 /members/node4/promote '{}'
     replied 200
     role_is node4 voter
@@ -304,6 +304,48 @@ member_json() { # NAME [NAME TO GIVE]
     restart_node "$old"
     wait_until 10 says_removed "$old"
     kill_node "$old"
+}
+
+# ---- what becomes of a change whose leader has no majority
+
+@test "a change that its leader cannot commit is of unknown outcome" {
+    local lead gone name
+    start_cluster 3
+    lead=$(leader)
+    gone=$(followers | head -n 1)
+    for name in $(followers); do
+        pause_node "$name"
+    done
+    http DELETE "$lead" "/members/$gone?timeout=30s"
+    refused 503 no_leader unknown
+    holds '.error.retryable == false'
+    for name in node1 node2 node3; do
+        [ "$name" = "$lead" ] || resume_node "$name"
+    done
+    wait_ready
+}
+
+@test "a change under way when its leader stops is of unknown outcome" {
+    local lead gone name answer=$BATS_TEST_TMPDIR/answer
+    start_cluster 3 --election-timeout 10s
+    lead=$(leader)
+    gone=$(followers | head -n 1)
+    for name in $(followers); do
+        pause_node "$name"
+    done
+    curl -s --max-time 40 -X DELETE "$(url_of "$lead")/members/$gone?timeout=30s" >"$answer" 3>&- &
+    local client=$!
+    changing() {
+        http GET "$lead" /members
+        holds '.change.kind == "remove"' 2>/dev/null
+    }
+    wait_until 10 changing
+    signal_node "$lead" TERM
+    wait "$client"
+    http_body=$(<"$answer")
+    holds '.error | .code == "shutting_down" and .outcome == "unknown"'
+    run wait_exit "$lead"
+    assert_success
 }
 
 # ---- one at a time; what is not there
