@@ -90,13 +90,9 @@ void carry_membership_of(const struct carry *c, const struct raft_configuration 
     }
 }
 
-/* Removed is who was in the configuration and is no longer in the committed one. A learner that
- * reads the log from its beginning meets configurations from before its time: those say nothing. */
 void carry_note_members(struct carry *c)
 {
     const struct raft_configuration *latest = raft_configuration_latest(c->raft);
-    const struct raft_configuration *committed = raft_configuration_committed(c->raft);
-    raft_id self = raft_self(c->raft);
 
     for (uint32_t i = 0; i < latest->count; i++) {
         if (!raft_configuration_find(&c->membership.configuration, latest->members[i].id)) {
@@ -104,12 +100,6 @@ void carry_note_members(struct carry *c)
         }
     }
     carry_membership_of(c, latest, &c->membership);
-    if (raft_configuration_find(latest, self)) {
-        c->was_member = true;
-        c->removed = false;
-    } else if (c->was_member && !raft_configuration_find(committed, self)) {
-        c->removed = true;
-    }
 }
 
 bool carry_single_voter(const struct carry *c)
@@ -123,12 +113,13 @@ bool carry_single_voter(const struct carry *c)
     return voters == 1 && raft_configuration_is_voter(latest, raft_self(c->raft));
 }
 
-void carry_told_removed(struct carry *c, raft_index configuration_index)
+void carry_told_removed(struct carry *c, raft_index configuration_index, uint64_t now_us)
 {
-    const struct raft_configuration *latest = raft_configuration_latest(c->raft);
+    struct raft_event event = {
+        .type = RAFT_REMOVED, .now_us = now_us, .index = configuration_index};
 
-    if (latest->index > 0 && latest->index < configuration_index && c->was_member) {
-        c->removed = true;
+    if (c->install != INSTALL_SWITCHING) {
+        carry_step(c, &event, NULL, 0);
     }
 }
 
@@ -189,6 +180,7 @@ static void take_write(struct carry *c, const struct raft_update *u, struct entr
     w->hard_state = u->hard_state;
     w->term = u->term;
     w->vote = u->vote;
+    w->removed = u->removed;
     w->truncate_from = u->truncate_from;
     if (u->truncate_from > 0) {
         log_cache_truncate(&c->cache, u->truncate_from);
@@ -268,6 +260,7 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
                size_t attached_count)
 {
     struct raft_update u;
+    bool removed = raft_removed(c->raft);
     int code = raft_step(c->raft, event, &u);
 
     c->wake_us = u.wake_us;
@@ -295,6 +288,8 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
     }
     if (u.state_changed) {
         c->later_us = event->now_us; /* another leader, perhaps: what it refused is asked again */
+    }
+    if (u.state_changed || raft_removed(c->raft) != removed) {
         c->io.state_changed(c->io.self);
     }
     carry_install_continue(c);
@@ -612,6 +607,7 @@ static int start_core(struct carry *c, const struct carry_start *s, struct err *
         .now_us = s->now_us,
         .term = s->term,
         .vote = s->vote,
+        .removed = s->removed,
         .runs = s->runs,
         .run_count = s->run_count,
         .last_index = s->last_index,
@@ -628,10 +624,7 @@ static int start_core(struct carry *c, const struct carry_start *s, struct err *
     start.snapshot.configuration = s->snapshot.membership.configuration;
     for (uint32_t i = 0; i < s->membership_count; i++) {
         configurations[i] = s->memberships[i].configuration;
-        c->was_member |= raft_configuration_find(&configurations[i], c->options.raft.id) != NULL;
     }
-    c->was_member |=
-        raft_configuration_find(&s->snapshot.membership.configuration, c->options.raft.id) != NULL;
     start.configurations = configurations;
     code = raft_init(c->raft, &c->options.raft, &start);
     if (code != 0) {
@@ -701,7 +694,7 @@ const struct raft *carry_raft(const struct carry *c)
 
 bool carry_removed(const struct carry *c)
 {
-    return c->removed;
+    return raft_removed(c->raft);
 }
 
 bool carry_stalled(const struct carry *c)

@@ -85,6 +85,7 @@ struct carry_write {
     bool hard_state;
     raft_term term;
     raft_id vote;
+    raft_index removed; /* hard state too */
     raft_index truncate_from;
     struct entry **entries; /* mem_free */
     size_t entry_count;
@@ -132,7 +133,7 @@ struct carry_io {
     void (*install)(void *self, uint64_t generation, const struct snapshot_cut *cut);
     void (*membership)(void *self,
                        const struct membership *latest); /* in force has changed: addresses */
-    void (*state_changed)(void *self);                   /* state, term or leader */
+    void (*state_changed)(void *self); /* state, term, leader, or whether we were removed */
 };
 
 struct carry_options {
@@ -155,6 +156,7 @@ struct carry_start {
     struct digest cluster_id;
     raft_term term;
     raft_id vote;
+    raft_index removed;
     bool fresh;
     struct snapshot_cut snapshot; /* where the log begins; index 0: none */
     const struct raft_run *runs;
@@ -227,7 +229,7 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
 void carry_peer_reply(struct carry *c, const struct raft_message *reply, uint64_t now_us);
 void carry_peer_failed(struct carry *c, raft_id peer, enum raft_message_type type, uint64_t now_us);
 /* A peer with a committed configuration at `configuration_index` says that we are no member. */
-void carry_told_removed(struct carry *c, raft_index configuration_index);
+void carry_told_removed(struct carry *c, raft_index configuration_index, uint64_t now_us);
 
 /* ---- completions ---- */
 

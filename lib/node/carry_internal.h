@@ -152,7 +152,6 @@ struct carry {
 
     bool stalled, flush_failing, disk_low, shutting_down;
     uint64_t low_due_us; /* disk_low: leadership is not handed over before */
-    bool was_member, removed;
     bool transfer_told; /* see carry_transfer_told */
     uint64_t next_stream;
     uint64_t overlay_bytes;
@@ -175,7 +174,7 @@ struct carry {
  * or of an incoming append. */
 int carry_step(struct carry *c, struct raft_event *event, struct entry **attached,
                size_t attached_count);
-void carry_note_members(struct carry *c); /* latest configuration -> membership, removed */
+void carry_note_members(struct carry *c); /* latest configuration -> membership */
 void carry_hand_out(struct carry *c, uint64_t now_us);
 void carry_book_add(struct carry *c, const struct member_address *a);
 void carry_membership_of(const struct carry *c, const struct raft_configuration *configuration,

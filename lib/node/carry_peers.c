@@ -445,6 +445,26 @@ static void append_in(struct carry *c, struct peer_message *m, uint64_t context,
     p->delivering = false;
 }
 
+/* In no configuration that could be in force, as far as we know. */
+static bool is_stranger(const struct carry *c, raft_id id)
+{
+    const struct raft_configuration *committed = raft_configuration_committed(c->raft);
+
+    return committed->index > 0 && !raft_configuration_find(committed, id) &&
+           !raft_configuration_find(&c->membership.configuration, id);
+}
+
+/* §4.1 has servers answer those who are not in their latest configuration, since that may be an old
+ * one. A leader knows better than that. And who would refuse a pre-vote anyway, because it hears a
+ * leader or was removed itself, may as well say what it knows: else a member that missed its
+ * removal would ask for ever where the leader is none of those it asks. It knows best: what is no
+ * news to it changes nothing (raft_membership_told). */
+static bool may_refuse(const struct carry *c, enum raft_message_type type)
+{
+    return raft_leader_ready(c->raft) ||
+           (type == RAFT_PRE_VOTE && (raft_leader(c->raft) != 0 || raft_removed(c->raft)));
+}
+
 int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context, uint64_t now_us,
                        raft_index *configuration_index)
 {
@@ -459,10 +479,7 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
         (c->install == INSTALL_DRAINING && type == RAFT_APPEND)) {
         return ERR_AGAIN;
     }
-    /* §4.1 has servers answer those who are not in their latest configuration; a leader knows
-     * better than that who is in it. */
-    if (!from_leader && raft_leader_ready(c->raft) &&
-        !raft_configuration_find(&c->membership.configuration, m->message.from)) {
+    if (!from_leader && is_stranger(c, m->message.from) && may_refuse(c, type)) {
         *configuration_index = raft_configuration_committed(c->raft)->index;
         return ERR_FORBIDDEN;
     }

@@ -117,7 +117,7 @@ static enum carry_route refuse(struct carry *c, struct carry_answer *a, int code
 enum carry_route carry_route_write(struct carry *c, size_t bytes, bool forwarded, raft_id *leader,
                                    struct carry_answer *a)
 {
-    if (c->removed) {
+    if (raft_removed(c->raft)) {
         return refuse(c, a, ERR_REMOVED, "this node was removed from the cluster");
     }
     if (c->shutting_down) {
@@ -360,7 +360,7 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
     c->pending_reads++;
     if (c->pending_reads > c->options.pending_reads_max) {
         answer_error(c, r, ERR_OVERLOADED, OUTCOME_NONE, "too many reads are pending");
-    } else if (c->removed) {
+    } else if (raft_removed(c->raft)) {
         answer_error(c, r, ERR_REMOVED, OUTCOME_NONE, "this node was removed from the cluster");
     } else if (c->fenced) {
         answer_error(c, r, ERR_NO_LEADER, OUTCOME_NONE,

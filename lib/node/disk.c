@@ -121,6 +121,7 @@ static void run_writes(struct disk *d, struct work_list *list)
             .hard_state = c->hard_state,
             .term = c->term,
             .vote = c->vote,
+            .removed = c->removed,
             .truncate_from = c->truncate_from,
             .entries = c->entries,
             .entry_count = c->entry_count,

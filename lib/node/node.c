@@ -199,6 +199,13 @@ static void io_state_changed(void *self)
                   "what=\"the digest of kv.db differs from that of a majority: no reads and no "
                   "candidacy here; replace this member\"");
     }
+    if (carry_removed(n->carry)) {
+        log_warn("removed",
+                 "configuration=%llu what=\"this node is no member of the cluster any more: it "
+                 "serves nobody and never campaigns; to come back it needs an empty data "
+                 "directory\"",
+                 (unsigned long long)raft_removed_index(raft));
+    }
     log_info("state", "state=%s term=%llu leader=%s", raft_state_name(raft_state(raft)),
              (unsigned long long)raft_term_current(raft), *leader ? leader : "-");
 }
@@ -228,7 +235,7 @@ static void peer_failed(void *self, raft_id peer, enum raft_message_type type, i
         return;
     }
     if (code == ERR_FORBIDDEN && refusal && refusal->configuration_index > 0) {
-        carry_told_removed(n->carry, refusal->configuration_index);
+        carry_told_removed(n->carry, refusal->configuration_index, clock_now_us());
     }
     carry_peer_failed(n->carry, peer, type, clock_now_us());
 }
@@ -476,6 +483,7 @@ static int start_member(struct node *n, const struct log_store_state *s, struct 
         .cluster_id = s->cluster_id,
         .term = s->term,
         .vote = s->vote,
+        .removed = s->removed,
         .snapshot = {.index = s->snapshot_index,
                      .term = s->snapshot_term,
                      .membership = s->snapshot_membership},

@@ -96,11 +96,12 @@ static bool is_needed(const struct raft *r)
            raft_configuration_is_voter(&all->items[all->count - 2], r->options.id);
 }
 
-/* Nor does one campaign that cannot write, whose state diverged, or who has no room for the run of
- * a new term. */
+/* Nor does one campaign that was removed, cannot write, whose state diverged, or who has no room
+ * for the run of a new term. */
 bool raft_election_eligible(const struct raft *r)
 {
-    return is_needed(r) && !r->stalled && !r->fenced && r->terms.run_count < RAFT_RUNS_MAX;
+    return is_needed(r) && !raft_removed(r) && !r->stalled && !r->fenced &&
+           r->terms.run_count < RAFT_RUNS_MAX;
 }
 
 /* ---- campaigning ---- */

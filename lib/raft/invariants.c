@@ -225,6 +225,7 @@ const char *raft_invariant_step(const struct raft *before, const struct raft *af
     REQUIRE(before->now_us <= after->now_us, "time does not go back");
     REQUIRE(before->term <= after->term, "the term does not go back");
     REQUIRE(before->commit <= after->commit, "the commit index does not go back");
+    REQUIRE(before->removed <= after->removed, "a removal is not forgotten");
     REQUIRE(before->terms.snapshot_index <= after->terms.snapshot_index,
             "the snapshot index does not go back");
     REQUIRE(before->persist_issued <= after->persist_issued &&

@@ -22,12 +22,19 @@ static void drop_oldest(struct raft_configurations *all, uint32_t count)
     all->count = kept;
 }
 
+static void note_self(struct raft *r, const struct raft_configuration *c)
+{
+    if (raft_configuration_find(c, r->options.id))
+        r->was_member = true;
+}
+
 void raft_membership_reset(struct raft *r, const struct raft_configuration *c)
 {
     struct raft_configurations *all = &r->configurations;
     memset(all->items, 0, all->count * sizeof(all->items[0]));
     raft_configuration_copy(&all->items[0], c);
     all->count = 1;
+    note_self(r, c);
 }
 
 /* A leader appends one only when all before it are committed (§4.1), so at most the last one of any
@@ -39,6 +46,7 @@ void raft_membership_push(struct raft *r, const struct raft_configuration *c)
     if (all->count == RAFT_CONFIGURATIONS_MAX)
         drop_oldest(all, 1);
     raft_configuration_copy(&all->items[all->count++], c);
+    note_self(r, c);
     r->out.configuration_changed = true;
     raft_trace_add(r, TRACE_CONFIGURATION, 0, c->index, raft_configuration_voters(c, RAFT_VOTER),
                    raft_configuration_voters(c, RAFT_VOTER_OLD), c->count);
@@ -91,6 +99,57 @@ const struct raft_configuration *raft_configuration_committed(const struct raft 
 bool raft_change_pending(const struct raft *r)
 {
     return raft_latest(r)->joint || raft_latest(r)->index > r->commit;
+}
+
+/* ---- are we still in it? ---- */
+
+/* A later configuration with us takes it back, though the latest be one without us again: that is
+ * not committed, or it would be the removal that we know of. */
+bool raft_removed(const struct raft *r)
+{
+    const struct raft_configurations *all = &r->configurations;
+    for (uint32_t i = all->count; i > 0 && all->items[i - 1].index > r->removed; i--)
+        if (raft_configuration_find(&all->items[i - 1], r->options.id))
+            return false;
+    return r->removed != 0;
+}
+
+raft_index raft_removed_index(const struct raft *r)
+{
+    return r->removed;
+}
+
+static void set_removed(struct raft *r, raft_index index, bool told)
+{
+    r->removed = index;
+    r->out.hard_state = true;
+    raft_trace_add(r, TRACE_REMOVED, 0, index, told, 0, 0);
+    if (r->state != RAFT_FOLLOWER)
+        raft_election_follow(r, r->term, 0);
+}
+
+/* Who reads the log from its beginning meets configurations from before its time: those say
+ * nothing, so only one who was a member has been removed. */
+void raft_membership_notice(struct raft *r)
+{
+    if (!r->was_member || raft_configuration_find(raft_latest(r), r->options.id))
+        return;
+    const struct raft_configuration *c = raft_configuration_committed(r);
+    if (c->index > r->removed && !raft_configuration_find(c, r->options.id))
+        set_removed(r, c->index, false);
+}
+
+/* From one who knows more: we missed our removal, or that it is committed. Nobody needs us then,
+ * since a majority of those who stayed have it (§4.2.2). A later configuration knows better. */
+int raft_membership_told(struct raft *r, raft_index index)
+{
+    const struct raft_configuration *latest = raft_latest(r);
+    if (index == 0 || index >> 62 != 0)
+        return ERR_BAD_REQUEST;
+    bool is_ours = latest->index == index && raft_configuration_find(latest, r->options.id) != NULL;
+    if (r->was_member && latest->index <= index && !is_ours && index > r->removed)
+        set_removed(r, index, true);
+    return 0;
 }
 
 /* ---- the leader changes it ---- */

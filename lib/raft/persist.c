@@ -49,6 +49,7 @@ void raft_persist_finish(struct raft *r, struct raft_update *update)
     update->hard_state = out->hard_state;
     update->term = r->term;
     update->vote = r->vote;
+    update->removed = r->removed;
     update->truncate_from = out->truncate_from;
     update->write_first = out->write_first;
     update->write_last = out->write_last;

@@ -194,6 +194,7 @@ enum raft_event_type {
     RAFT_STALL, /* ok = true: a write is outstanding longer than an election timeout; false: it
                    ended */
     RAFT_FENCE, /* ok = true: this node's state diverged: no candidacy, step down; false: lifted */
+    RAFT_REMOVED, /* index: a peer says that the configuration there is committed, and without us */
     RAFT_EVENT_TYPES
 };
 
@@ -211,6 +212,7 @@ struct raft_event {
     const struct raft_change *change;
     raft_id peer;
     uint64_t persist;
+    raft_index index;
     struct {
         uint32_t count;
     } propose;
@@ -234,7 +236,8 @@ struct raft_event {
  *                  ERR_BAD_REQUEST (no id, the last voter, replaced by itself)
  *   RAFT_TRANSFER  ERR_NO_LEADER, ERR_AGAIN (one runs), ERR_NOT_FOUND (no such member; for 0: no
  *                  other voter answers), ERR_BAD_REQUEST (a learner, a leaving voter, itself)
- *   others         ERR_BAD_REQUEST: malformed, or not of this core's log */
+ *   others         ERR_BAD_REQUEST: malformed, or not of this core's log
+ * RAFT_REMOVED that says nothing new (a later configuration is known here) is no error. */
 
 /* ---- updates ---- */
 
@@ -260,9 +263,10 @@ enum raft_state { RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE, RAFT_LEADER
 struct raft_update {
     /* to the disk, as one write with this number; 0: nothing to write */
     uint64_t persist;
-    bool hard_state; /* save term and vote */
+    bool hard_state; /* save term, vote and removed */
     raft_term term;
     raft_id vote;
+    raft_index removed;       /* see raft_removed_index */
     raft_index truncate_from; /* first delete entries from here on; 0: none */
     raft_index write_first;   /* then write these; 0: none. On a follower they are entries of the
                                  message just stepped */
@@ -309,6 +313,7 @@ struct raft_start {
     uint64_t now_us;
     raft_term term;
     raft_id vote;
+    raft_index removed;            /* as last saved; 0: never */
     struct raft_snapshot snapshot; /* index 0: none; configuration then empty */
     const struct raft_run *runs;   /* of entries snapshot.index+1 … last_index */
     uint32_t run_count;
@@ -374,6 +379,10 @@ const struct raft_configuration *raft_configuration_at(const struct raft *r,
                                                        raft_index index); /* NULL: not known */
 /* A change runs: appended and its final configuration not committed yet. */
 bool raft_change_pending(const struct raft *r);
+/* This node was a member, and by a committed configuration it is none any more (§4.2.2): it serves
+ * nobody and never campaigns, also after a restart. Only a later configuration takes that back. */
+bool raft_removed(const struct raft *r);
+raft_index raft_removed_index(const struct raft *r); /* that configuration's; 0: none is known */
 const struct raft_member *raft_configuration_find(const struct raft_configuration *c, raft_id id);
 /* Members in order, flags that go together, a voter: what the core accepts from others. */
 bool raft_configuration_valid(const struct raft_configuration *c);

@@ -137,6 +137,8 @@ struct raft {
     raft_term term;
     raft_id vote;
     uint32_t state;      /* enum raft_state */
+    raft_index removed;  /* a committed configuration there is without us; durable; 0: none */
+    bool was_member;     /* a configuration with us was seen */
     bool stalled;        /* a write of ours hangs: no candidacy */
     bool fenced;         /* our state diverged: no candidacy */
     bool waits_for_vote; /* CANDIDATE: votes are asked for once our own is durable */
@@ -314,6 +316,8 @@ void raft_membership_truncate(struct raft *r, raft_index from);
 void raft_membership_compact(struct raft *r, raft_index index);
 int raft_membership_change(struct raft *r, const struct raft_change *change);
 bool raft_membership_advance(struct raft *r); /* leader: goes on with what the log says is due */
+void raft_membership_notice(struct raft *r);  /* after every event: were we removed? */
+int raft_membership_told(struct raft *r, raft_index index);
 
 /* read_index.c */
 int raft_read_index_add(struct raft *r, uint64_t id, bool lease);

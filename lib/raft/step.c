@@ -187,6 +187,7 @@ static int dispatch(struct raft *r, const struct raft_event *event)
     case RAFT_TRANSFER: return raft_transfer_start(r, event->peer);
     case RAFT_STALL: return withhold(r, &r->stalled, TRACE_STALLED, event->ok);
     case RAFT_FENCE: return withhold(r, &r->fenced, TRACE_FENCED, event->ok);
+    case RAFT_REMOVED: return raft_membership_told(r, event->index);
     case RAFT_EVENT_TYPES: break;
     }
     return ERR_BAD_REQUEST;
@@ -251,6 +252,7 @@ int raft_step(struct raft *r, const struct raft_event *event, struct raft_update
     int status = dispatch(r, event);
     if (r->state == RAFT_LEADER)
         raft_leader_advance(r);
+    raft_membership_notice(r);
     finish(r, update);
     return status;
 }

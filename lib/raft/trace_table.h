@@ -57,6 +57,7 @@
     X(LEAVING_GIVEN_UP, "{p}, dropped at {a}, matches only {b}: given up")                         \
     X(LEFT, "{p} knows that it was dropped at {a}")                                                \
     X(RETIRES, "configuration {a} without us is committed: retires")                               \
+    X(REMOVED, "configuration {a} without us is committed{?b:, says a peer|}: no candidacy")       \
     /* reads */                                                                                    \
     X(READS_DROPPED, "{a} reads end without a leader")                                             \
     /* transfer */                                                                                 \

@@ -106,6 +106,7 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
     r->state = RAFT_FOLLOWER;
     r->term = start->term;
     r->vote = start->vote;
+    r->removed = start->removed;
     r->commit = r->verified = start->commit;
     load_log(r, start);
     r->durable = start->last_index;

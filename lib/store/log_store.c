@@ -86,7 +86,7 @@ void log_store_figures(struct log_store *s, struct log_store_figures *out)
 struct change {
     raft_term term;
     raft_id vote;
-    raft_index base, last, garbage;
+    raft_index removed, base, last, garbage;
     uint64_t kv_generation;
 };
 
@@ -127,7 +127,8 @@ static int begin(struct log_store *s, struct change *c, struct err *err)
     if (s->failed)
         return err_set(err, ERR_IO, "%s: an earlier write failed",
                        sqlite3_db_filename(s->db, "main"));
-    *c = (struct change){s->term, s->vote, s->base, s->last, s->garbage, s->kv_generation};
+    *c = (struct change){s->term, s->vote,    s->removed,      s->base,
+                         s->last, s->garbage, s->kv_generation};
     int rc = s->unclean ? clean_up(s, err) : 0;
     if (rc == 0)
         rc = sq_exec(s->db, "BEGIN IMMEDIATE", err);
@@ -142,6 +143,7 @@ static int end(struct log_store *s, const struct change *c, int rc, struct err *
         return failed(s, rc);
     s->term = c->term;
     s->vote = c->vote;
+    s->removed = c->removed;
     s->base = c->base;
     s->last = c->last;
     s->garbage = c->garbage;
@@ -197,6 +199,8 @@ static int hard_state_store(struct log_store *s, const struct change *c, struct 
         rc = sq_meta_set_u64(&s->meta, "term", c->term, err);
     if (rc == 0 && c->vote != s->vote)
         rc = sq_meta_set_u64(&s->meta, "vote", c->vote, err);
+    if (rc == 0 && c->removed != s->removed)
+        rc = sq_meta_set_u64(&s->meta, "removed", c->removed, err);
     return rc;
 }
 
@@ -211,8 +215,10 @@ int log_store_write(struct log_store *s, const struct log_write *writes, size_t 
         if (w->hard_state) {
             /* A term has one vote (§3.4). */
             ASSERT(w->term > c.term || (w->term == c.term && (!c.vote || w->vote == c.vote)));
+            ASSERT(w->removed >= c.removed); /* nobody is removed at an earlier index */
             c.term = w->term;
             c.vote = w->vote;
+            c.removed = w->removed;
         }
         if (w->truncate_from) {
             ASSERT(w->truncate_from > c.base);

@@ -10,8 +10,8 @@
  *
  *   log(idx INTEGER PRIMARY KEY, term, kind, crc, data BLOB)
  *   meta(name TEXT PRIMARY KEY, value, crc) WITHOUT ROWID: member_id, name, cluster_id, term, vote,
- *            snapshot_index, snapshot_term, snapshot_membership, snapshot_membership_index,
- *            kv_generation
+ *            removed, snapshot_index, snapshot_term, snapshot_membership,
+ * snapshot_membership_index, kv_generation
  *
  * The format is the database's user_version, the kind of file its application_id.
  */
@@ -50,6 +50,7 @@ struct log_store_state {
     struct digest cluster_id;
     raft_term term;
     raft_id vote;
+    raft_index removed;        /* see raft_removed_index */
     raft_index snapshot_index; /* the log begins behind it */
     raft_term snapshot_term;
     struct membership snapshot_membership; /* at snapshot_index; empty when that is 0 */
@@ -81,6 +82,7 @@ struct log_write {
     bool hard_state;
     raft_term term;
     raft_id vote;
+    raft_index removed;
     raft_index truncate_from; /* 0: none */
     struct entry *const *entries;
     size_t entry_count;

@@ -20,6 +20,7 @@ struct log_store {
 
     raft_term term;
     raft_id vote;
+    raft_index removed;
     raft_index base, last; /* the log is base+1 … last */
     uint64_t kv_generation;
     /* Rows up to here are not needed any more and go in slices; 0: none are left. */

@@ -79,6 +79,8 @@ static int create(struct log_store *s, const char *name, struct err *err)
     if (rc == 0)
         rc = sq_meta_set_u64(&s->meta, "vote", 0, err);
     if (rc == 0)
+        rc = sq_meta_set_u64(&s->meta, "removed", 0, err);
+    if (rc == 0)
         rc = sq_meta_set_u64(&s->meta, "kv_generation", 1, err);
     if (rc == 0)
         rc = log_store_set_base(s, 0, 0, &(struct membership){0}, err);
@@ -204,6 +206,8 @@ static int meta_read(struct log_store *s, const char *name, struct log_store_sta
     if (rc == 0)
         rc = sq_meta_u64(&s->meta, "vote", &state->vote, err);
     if (rc == 0)
+        rc = sq_meta_u64(&s->meta, "removed", &state->removed, err);
+    if (rc == 0)
         rc = sq_meta_u64(&s->meta, "kv_generation", &state->kv_generation, err);
     if (rc == 0)
         rc = sq_meta_u64(&s->meta, "snapshot_index", &state->snapshot_index, err);
@@ -315,6 +319,7 @@ int log_store_start(struct log_store *s, const char *name, struct log_store_stat
         return rc;
     s->term = state->term;
     s->vote = state->vote;
+    s->removed = state->removed;
     s->base = state->snapshot_index;
     s->last = state->last_index;
     s->kv_generation = state->kv_generation;

@@ -206,6 +206,56 @@ member_json() { # NAME [NAME TO GIVE]
     same_everywhere
 }
 
+asked_for_votes() { # NAME: since it was started
+    curl -s --max-time 2 "$(url_of "$1")/debug/trace" | grep -q 'asks who would vote'
+}
+
+knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five election timeouts
+    local end
+    wait_until 10 says_removed "$1"
+    end=$(($(date +%s%3N) + 2500))
+    while [ "$(date +%s%3N)" -lt "$end" ]; do
+        put "$(leader)" goes on
+    done
+    says_removed "$1"
+    ! asked_for_votes "$1"
+}
+
+@test "a removal is remembered over kill -9, before anything is flushed" {
+    local gone
+    start_cluster 3
+    put node1 before x
+    gone=$(followers | head -n 1)
+    http DELETE "$(leader)" "/members/$gone"
+    replied 200
+    wait_until 10 says_removed "$gone"
+    kill_node "$gone"
+    restart_node "$gone"
+    knows_it_is_removed "$gone"
+}
+
+@test "who missed its removal is told by any member, once and for all" {
+    local gone
+    start_cluster 3
+    put node1 before x
+    gone=$(followers | head -n 1)
+    kill_node "$gone"
+    start_standby node4
+    json_post "$(leader)" "/members/$gone/replace?timeout=20s" "$(member_json node4)"
+    replied 200
+    # shellcheck disable=SC2046
+    await_voters $(running_nodes)
+    # The leader is one that it never heard of.
+    wait_until 20 handed_over "$(leader)" '{"to":"node4"}'
+    restart_node "$gone"
+    wait_until 20 says_removed "$gone"
+    asked_for_votes "$gone"
+    kill_node "$gone"
+    restart_node "$gone"
+    knows_it_is_removed "$gone"
+    [ "$(leader)" = node4 ]
+}
+
 @test "the leader itself is removed, under load" {
     local gone
     start_cluster 3

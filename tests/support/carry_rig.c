@@ -357,6 +357,7 @@ void rig_start(struct rig *r, raft_id id)
         .cluster_id = r->cluster_id,
         .term = n->disk.term,
         .vote = n->disk.vote,
+        .removed = n->disk.removed,
         .fresh = !n->started,
         .snapshot = n->disk.base,
         .last_index = rig_disk_last(n),

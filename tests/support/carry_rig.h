@@ -88,6 +88,7 @@ struct rig_packet {
 struct rig_disk {
     raft_term term;
     raft_id vote;
+    raft_index removed;
     struct snapshot_cut base;
     struct entry **log; /* base.index + 1 … */
     size_t count;

@@ -256,7 +256,7 @@ static void deliver_rest(struct rig *r, struct rig_packet *p)
         carry_peer_reply(n->carry, &p->m.message, r->now_us);
     } else {
         if (p->configuration_index > 0) {
-            carry_told_removed(n->carry, p->configuration_index);
+            carry_told_removed(n->carry, p->configuration_index, r->now_us);
         }
         carry_peer_failed(n->carry, p->from, p->type, r->now_us);
     }

@@ -55,6 +55,7 @@ static void disk_write(struct rig_node *n, const struct carry_write *w)
         CHECK(w->term > n->disk.term || n->disk.vote == 0 || n->disk.vote == w->vote);
         n->disk.term = w->term;
         n->disk.vote = w->vote;
+        n->disk.removed = w->removed;
     }
     if (w->truncate_from > 0) {
         CHECK(w->truncate_from > n->disk.base.index);

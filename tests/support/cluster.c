@@ -61,6 +61,7 @@ static void node_start(struct cluster *c, struct cluster_node *n)
         .now_us = c->now_us,
         .term = disk->term,
         .vote = disk->vote,
+        .removed = disk->removed,
         .snapshot = disk->snapshot,
         .last_index = disk->last > disk->snapshot.index ? disk->last : disk->snapshot.index,
         .commit = n->applied,
@@ -363,6 +364,7 @@ static void carry_out(struct cluster *c, struct cluster_node *n, const struct ra
             .hard_state = u->hard_state,
             .term = u->term,
             .vote = u->vote,
+            .removed = u->removed,
             .truncate_from = u->truncate_from,
             .first = u->write_first,
             .last = u->write_last,
@@ -467,6 +469,7 @@ bool cluster_disk_step(struct cluster *c, raft_id id)
         if (w.hard_state) {
             disk->term = w.term;
             disk->vote = w.vote;
+            disk->removed = w.removed;
         }
         if (w.truncate_from)
             disk->last = w.truncate_from - 1;

@@ -49,6 +49,7 @@ struct cluster_write {
     bool hard_state;
     raft_term term;
     raft_id vote;
+    raft_index removed;
     raft_index truncate_from, first, last;
     const struct cluster_entry *entries;
     const struct raft_snapshot *snapshot;
@@ -58,6 +59,7 @@ struct cluster_write {
 struct cluster_disk {
     raft_term term;
     raft_id vote;
+    raft_index removed;
     struct raft_snapshot snapshot;
     raft_index last;
     struct cluster_entry *log;

@@ -179,6 +179,7 @@ static void carry_out(struct torture *t, struct torture_node *n, const struct ra
             .hard_state = u->hard_state,
             .term = u->term,
             .vote = u->vote,
+            .removed = u->removed,
             .truncate_from = u->truncate_from,
             .first = u->write_first,
             .last = u->write_last,

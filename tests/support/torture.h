@@ -39,6 +39,7 @@ struct torture_write {
     bool hard_state;
     raft_term term;
     raft_id vote;
+    raft_index removed;
     raft_index truncate_from, first, last;
     struct torture_entry *entries; /* owned */
     struct raft_snapshot snapshot; /* INSTALL, COMPACT */
@@ -71,6 +72,7 @@ struct torture_node {
     /* on disk */
     raft_term disk_term;
     raft_id disk_vote;
+    raft_index disk_removed;
     struct raft_snapshot snapshot;
     struct torture_entry *disk_log;
     raft_index disk_last;

@@ -119,6 +119,7 @@ void torture_start(struct torture *t, raft_id id)
         .now_us = torture_clock(t, n),
         .term = n->disk_term,
         .vote = n->disk_vote,
+        .removed = n->disk_removed,
         .snapshot = n->snapshot,
         .runs = runs,
         .last_index = n->disk_last,
@@ -179,6 +180,7 @@ static bool perform(struct torture *t, struct torture_node *n, const struct tort
     if (w->hard_state) {
         n->disk_term = w->term;
         n->disk_vote = w->vote;
+        n->disk_removed = w->removed;
     }
     if (w->truncate_from && w->truncate_from <= n->disk_last)
         n->disk_last =

@@ -165,10 +165,22 @@ void torture_send(struct torture *t, struct torture_node *n, const struct raft_m
 
 /* --- what comes in */
 
+/* As a carrier may: who asks for a vote and was removed is told so. */
+static void tell_removed(struct torture *t, const struct torture_node *n,
+                         const struct raft_message *m)
+{
+    const struct raft_configuration *c = raft_configuration_committed(n->core);
+    struct torture_node *asks = &t->nodes[m->from];
+    if (m->type == RAFT_PRE_VOTE && asks->core && c->index > 0 &&
+        !raft_configuration_find(c, m->from) && torture_chance(t, 300))
+        torture_step(t, asks, (struct raft_event){.type = RAFT_REMOVED, .index = c->index}, NULL);
+}
+
 static void deliver(struct torture *t, struct torture_event *e)
 {
     struct torture_node *n = &t->nodes[e->to];
     struct raft_message m = e->message;
+    tell_removed(t, n, &m);
     struct raft_run runs[64];
     struct raft_configuration configurations[64];
     for (uint32_t i = 0; i < m.entry_count; i++) {

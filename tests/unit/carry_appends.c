@@ -876,6 +876,55 @@ static void strangers(void)
     rig_free(r);
 }
 
+/* Who is told that it is no member: nobody whose removal may still be undone, and no vote is
+ * withheld that might be needed. */
+static void who_is_told(void)
+{
+    struct rig *r = rig_new((struct rig_plan){.alone = true});
+    struct raft_change remove = {.kind = RAFT_REMOVE, .id = 3};
+    struct raft_message asks = {.type = RAFT_PRE_VOTE, .from = 3, .to = 1, .term = 9};
+    struct raft_message append = append_in(1, 1);
+
+    append.commit = 1; /* of the configuration, too */
+    case_row("a leader");
+    rig_lead(r);
+    CHECK_EQ(carry_change(rig_carry(r, 1), &remove, NULL, r->now_us, NULL), 0);
+    rig_settle(r);
+    CHECK_EQ(rig_feed(r, asks, 0, 0, 0), 0);
+    rig_accept(r, rig_find(r, RAFT_APPEND, 1, 2)); /* C_old,new is committed, C_new appended */
+    rig_settle(r);
+    REQUIRE(!raft_configuration_find(raft_configuration_latest(rig_core(r, 1)), 3));
+    REQUIRE(raft_change_pending(rig_core(r, 1)));
+    CHECK_EQ(rig_feed(r, asks, 0, 0, 0), 0);
+    rig_accept(r, rig_find(r, RAFT_APPEND, 1, 2));
+    rig_settle(r);
+    REQUIRE(!raft_change_pending(rig_core(r, 1)));
+    for (int type = RAFT_PRE_VOTE; type <= RAFT_READ_INDEX; type++) {
+        asks.type = (enum raft_message_type)type;
+        if (type != RAFT_APPEND && type != RAFT_HEARTBEAT) {
+            CHECK_EQ(rig_feed(r, asks, 0, 0, 0), ERR_FORBIDDEN);
+        }
+    }
+    rig_free(r);
+
+    case_row("a follower");
+    r = rig_new((struct rig_plan){.alone = true, .spares = 1});
+    asks.from = 4;
+    asks.term = 5;
+    for (int heard = 0; heard <= 1; heard++) {
+        CHECK_EQ(raft_leader(rig_core(r, 1)), heard ? 2 : 0);
+        asks.type = RAFT_PRE_VOTE;
+        CHECK_EQ(rig_feed(r, asks, 0, 0, 0), heard ? ERR_FORBIDDEN : 0);
+        asks.type = RAFT_VOTE;
+        CHECK_EQ(rig_feed(r, asks, 0, 0, 0), 0);
+        asks.type = RAFT_READ_INDEX;
+        CHECK_EQ(rig_feed(r, asks, 0, 0, 0), 0);
+        CHECK_EQ(rig_feed(r, append, 1, 1, 10), 0);
+        rig_settle(r);
+    }
+    rig_free(r);
+}
+
 static const struct test_case cases[] = {
     {"out: slices by bytes", slices_by_bytes},
     {"out: one entry always fits", one_entry_always_fits},
@@ -905,5 +954,6 @@ static const struct test_case cases[] = {
     {"in: addresses of many members", addresses_of_many_members},
     {"in: what is no request for this node", not_for_us},
     {"in: strangers", strangers},
+    {"who is told that it is no member", who_is_told},
 };
 CASES_MAIN(cases)

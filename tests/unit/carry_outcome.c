@@ -187,6 +187,22 @@ static void overlay_is_full(void)
     rig_free(r);
 }
 
+/* Started again from its disk it knows, though the state machine has forgotten, and asks nobody for
+ * a vote. */
+static void stays_removed(struct rig *r, raft_id id)
+{
+    rig_stop(r, id);
+    rig_start(r, id);
+    CHECK_EQ(raft_commit_index(rig_core(r, id)), 0);
+    CHECK(carry_removed(rig_carry(r, id)));
+    for (raft_id to = 1; to <= r->node_count; to++) {
+        r->held[id][to] = true;
+    }
+    rig_run(r, 6 * RIG_ELECTION);
+    CHECK_EQ(rig_count(r, RAFT_MESSAGE_TYPES, id, 0), 0);
+    refused_now(r, id, false, ERR_REMOVED, "removed");
+}
+
 static void removed(void)
 {
     struct raft_change change = {.kind = RAFT_REMOVE, .id = 3};
@@ -203,6 +219,8 @@ static void removed(void)
         CHECK_EQ(read->answers, 1);
         CHECK_EQ(read->answer.code, ERR_REMOVED);
     }
+    CHECK_EQ(r->nodes[3].disk.removed, raft_configuration_latest(rig_core(r, 1))->index);
+    stays_removed(r, 3);
     rig_put_now(r, 1, "k", "v");
     rig_free(r);
 }
@@ -222,6 +240,30 @@ static void told_that_it_is_removed(void)
     rig_run(r, 4 * RIG_ELECTION);
     CHECK(carry_removed(rig_carry(r, 3)));
     refused_now(r, 3, false, ERR_REMOVED, "removed");
+    stays_removed(r, 3);
+    rig_free(r);
+}
+
+/* … also where the leader is none of those whom it asks. */
+static void told_by_a_follower(void)
+{
+    struct raft_change change = {.kind = RAFT_REPLACE, .id = 3, .new_id = 4};
+    struct member_address newcomer = {.id = 4, .name = "n4", .url = "http://n4"};
+    struct rig *r = rig_new((struct rig_plan){.spares = 1});
+
+    rig_elect(r, 1);
+    rig_cut(r, 3, true);
+    rig_start(r, 4);
+    CHECK_EQ(carry_change(rig_carry(r, 1), &change, &newcomer, r->now_us, NULL), 0);
+    rig_run(r, 10 * RIG_ELECTION);
+    CHECK_EQ(carry_transfer(rig_carry(r, 1), 4, r->now_us, NULL), 0);
+    rig_run(r, RIG_ELECTION);
+    REQUIRE(raft_state(rig_core(r, 4)) == RAFT_LEADER);
+    CHECK(!carry_removed(rig_carry(r, 3)));
+    rig_cut(r, 3, false);
+    rig_run(r, 4 * RIG_ELECTION);
+    CHECK(carry_removed(rig_carry(r, 3)));
+    stays_removed(r, 3);
     rig_free(r);
 }
 
@@ -656,6 +698,7 @@ static const struct test_case cases[] = {
     {"refused: the overlay is full", overlay_is_full},
     {"refused: removed", removed},
     {"refused: told that it is removed", told_that_it_is_removed},
+    {"refused: told by a follower that it is removed", told_by_a_follower},
     {"refused: shutting down", shutting_down},
     {"refused by the core: leadership was lost before the turn", leadership_lost_before_the_turn},
     {"refused by the core: leadership is being handed over", handed_over_before_the_turn},

@@ -192,7 +192,10 @@ static void step_something(struct fuzz *f)
         e.type = below(f, 2) ? RAFT_STALL : RAFT_FENCE;
         e.ok = below(f, 5) == 0;
         break;
-    case 5: e.type = RAFT_UNREACHABLE; break;
+    case 5:
+        e.type = below(f, 20) ? RAFT_UNREACHABLE : RAFT_REMOVED;
+        e.index = near(f, raft_last_index(f->core));
+        break;
     case 6: step_snapshot(f, RAFT_COMPACTED); return;
     case 7: step_snapshot(f, RAFT_SNAPSHOT_SENT); return;
     case 8:

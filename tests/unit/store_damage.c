@@ -35,6 +35,7 @@ static void make_log(const char *path)
     struct log_write w = {.hard_state = true,
                           .term = 9,
                           .vote = 5,
+                          .removed = 3,
                           .entries = e,
                           .entry_count = ENTRIES,
                           .set_cluster = true,
@@ -62,9 +63,10 @@ static int judge(const char *path, raft_id member_id, struct err *err)
     if (rc == 0) {
         struct entry **e;
         size_t count = 0;
-        bool same = state.term == 9 && state.vote == 5 && state.last_index == ENTRIES &&
-                    state.snapshot_index == BASE && state.member_id == member_id &&
-                    state.cluster_id.lo == 2 && state.kv_generation == 1 && state.run_count == 3 &&
+        bool same = state.term == 9 && state.vote == 5 && state.removed == 3 &&
+                    state.last_index == ENTRIES && state.snapshot_index == BASE &&
+                    state.member_id == member_id && state.cluster_id.lo == 2 &&
+                    state.kv_generation == 1 && state.run_count == 3 &&
                     membership_equal(&state.snapshot_membership, &m);
         same = same && log_store_read(s, BASE + 1, ENTRIES, 1 << 30, &e, &count, err) == 0;
         for (size_t i = 0; i < count; i++) {
@@ -178,6 +180,7 @@ static void test_rows(void)
         {"UPDATE log SET kind=9 WHERE idx=60", "entry 60: kind 9"},
         {"UPDATE meta SET value=8 WHERE name='term'", "row 'term' of table meta is damaged"},
         {"UPDATE meta SET value='9' WHERE name='vote'", "row 'vote' of table meta is damaged"},
+        {"UPDATE meta SET value=0 WHERE name='removed'", "row 'removed' of table meta is damaged"},
         {"DELETE FROM meta WHERE name='kv_generation'", "'kv_generation' of table meta is missing"},
         {"DROP TABLE log", "tables are not those of format 1"},
         {"ALTER TABLE log ADD COLUMN more", "tables are not those of format 1"},

@@ -22,6 +22,7 @@ enum { ENTRIES_MAX = 4096 };
 struct model {
     raft_term term;
     raft_id vote;
+    raft_index removed;
     raft_index base, last;
     raft_term base_term;
     unsigned base_members;
@@ -98,7 +99,7 @@ static const char *log_differs(const struct model *m, struct log_store *s)
 static const char *model_differs(const struct model *m, struct log_store *s,
                                  const struct log_store_state *state)
 {
-    if (state->term != m->term || state->vote != m->vote)
+    if (state->term != m->term || state->vote != m->vote || state->removed != m->removed)
         return "hard state";
     if (state->snapshot_index != m->base || state->snapshot_term != m->base_term)
         return "snapshot";
@@ -190,6 +191,7 @@ static void plan_write(struct world *w, struct log_write *out, struct entry **en
         }
         out->term = m->term;
         out->vote = m->vote;
+        out->removed = m->removed += pick(w, 4) == 0;
     }
     if (!m->cluster_id.hi && pick(w, 4) == 0) {
         out->set_cluster = true;
