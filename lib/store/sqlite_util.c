@@ -193,8 +193,13 @@ int sq_checkpoint(sqlite3 *db, int mode, int *frames, int *moved, struct err *er
     ASSERT(sqlite3_get_autocommit(db)); /* inside a transaction it would fail */
     *frames = *moved = -1;
     int rc = sqlite3_wal_checkpoint_v2(db, "main", mode, frames, moved);
-    if (rc == SQLITE_BUSY && mode == SQLITE_CHECKPOINT_PASSIVE)
-        rc = SQLITE_OK; /* a reader is in the way: not an error, less is moved */
+    /* Somebody is in the way: not an error, less is moved. Of nothing, if another connection is at
+     * it: then it says neither number. */
+    if (rc == SQLITE_BUSY && mode == SQLITE_CHECKPOINT_PASSIVE) {
+        rc = SQLITE_OK;
+        if (*frames < 0)
+            *frames = *moved + 1;
+    }
     if (rc != SQLITE_OK)
         return sq_fail(db, rc, err);
     return 0;

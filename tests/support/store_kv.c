@@ -66,6 +66,33 @@ static bool same_row(const struct row *a, const struct row *b)
            a->version == b->version && a->timestamp_ms == b->timestamp_ms;
 }
 
+/* What begins at a key, and just behind it: a row, and those next to it, or none. */
+static const char *seeks_differ(const struct state_base *a, struct slice key, bool reverse)
+{
+    uint8_t room[64];
+    struct row x, after;
+    struct err err = {0};
+    must(key.len < sizeof(room));
+    memcpy(room, key.data, key.len);
+    room[key.len] = 0;
+    struct slice here = slice_of(room, key.len), behind = slice_of(room, key.len + 1);
+    if (a->seek(a->self, here, reverse, false, &err))
+        return "seeking a key";
+    int rc = a->next(a->self, &x, &err);
+    if (!reverse && (rc || slice_compare(x.key, here) != 0 || x.value.len))
+        return "the key sought is not the first";
+    if (reverse && rc == 0 && slice_compare(x.key, here) >= 0)
+        return "the key sought is not left out, in reverse";
+    if (a->seek(a->self, behind, reverse, true, &err))
+        return "seeking behind a key";
+    rc = a->next(a->self, &after, &err);
+    if (reverse && (rc || slice_compare(after.key, here) != 0))
+        return "the key before is not the first, in reverse";
+    if (!reverse && rc == 0 && slice_compare(after.key, here) <= 0)
+        return "a key behind is not behind";
+    return NULL;
+}
+
 static const char *rows_differ(const struct state_base *a, const struct state_base *b, bool reverse,
                                struct digest *digest, uint64_t *keys)
 {
@@ -96,6 +123,9 @@ static const char *rows_differ(const struct state_base *a, const struct state_ba
         if (a->get(a->self, y.key, false, &found, &err) || found.value.len ||
             found.version != y.version)
             return "a row by key, without value";
+        const char *what = seeks_differ(a, y.key, reverse);
+        if (what)
+            return what;
     }
     return NULL;
 }

@@ -1,15 +1,17 @@
 /*
  * kv.db against the same state in memory: random work with flushes, checkpoints, power losses; and
- * a flush that fails at each of its calls.
+ * making, opening, flushing and reading that fail at each of their calls.
  */
 #ifdef RAFTKV_TEST_VFS
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/prng.h"
+#include "lib/store/sqlite_util.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
@@ -464,6 +466,186 @@ static void test_wal_stays_small(void)
     kv_rig_release(&rig);
 }
 
+/* A reader that keeps its view is in the way of a checkpoint, which then vouches for nothing. */
+static void test_reader_in_the_way(void)
+{
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct prng prng;
+    struct kv k;
+    struct err err = {0};
+    struct state_base base;
+    struct row row;
+    struct digest digest;
+    uint64_t keys;
+    raft_index checkpointed = 0, first;
+    prng_seed(&prng, 7);
+    kv_rig_init(&rig, &options);
+    must(kv_open(&k, store_fresh_path("way"), &err) == 0);
+    kv_reader_base(k.reader, &base);
+    store_apply_random(&rig, &prng, 100);
+    must(flush(&k, state_freeze(rig.state), &err) == 0);
+    kv_rig_flush(&rig);
+    first = rig.index;
+    must(kv_writer_checkpoint(k.writer, &checkpointed, &err) == 0 && checkpointed == first);
+    store_apply_random(&rig, &prng, 100);
+    must(kv_writer_flush(k.writer, state_freeze(rig.state), &digest, &keys, &err) == 0);
+    kv_rig_flush(&rig);
+    must(base.seek(base.self, (struct slice){0}, false, true, &err) == 0);
+    must(base.next(base.self, &row, &err) == 0);
+    store_apply_random(&rig, &prng, 100);
+    must(kv_writer_flush(k.writer, state_freeze(rig.state), &digest, &keys, &err) == 0);
+    kv_rig_flush(&rig);
+    is_i64(kv_writer_checkpoint(k.writer, &checkpointed, &err), 0, "a reader in the way: no error");
+    is_u64(checkpointed, first, "and nothing more may be cut");
+    ok(kv_writer_wal_bytes(k.writer) > 0, "its frames wait in the WAL");
+    kv_reader_refresh(k.reader);
+    must(kv_writer_checkpoint(k.writer, &checkpointed, &err) == 0);
+    is_u64(checkpointed, rig.index, "all, when it is out of the way");
+    kv_close(&k);
+    kv_rig_release(&rig);
+}
+
+struct checkpointer {
+    sqlite3 *db;
+    int rc, frames, moved;
+};
+
+static void *checkpoint_in_thread(void *argument)
+{
+    struct checkpointer *c = argument;
+    c->rc = sq_checkpoint(c->db, SQLITE_CHECKPOINT_PASSIVE, &c->frames, &c->moved, NULL);
+    return NULL;
+}
+
+/* Beside another connection's checkpoint nothing is moved, and SQLite says no numbers. */
+static void test_checkpoint_beside_another(void)
+{
+    struct checkpointer one = {0}, other = {0};
+    struct err err = {0};
+    char mode[8];
+    pthread_t thread;
+    const char *path = store_fresh_path("beside");
+    must(sq_open(path, SQ_CREATE | SQ_SHARED, &one.db, &err) == 0);
+    must(sq_text(one.db, "PRAGMA journal_mode=WAL", mode, sizeof(mode), &err) == 0);
+    must(sq_exec(one.db, "CREATE TABLE t(x); INSERT INTO t VALUES(1)", &err) == 0);
+    must(sq_open(path, SQ_WRITE | SQ_SHARED, &other.db, &err) == 0);
+    must(sq_exec(other.db, "SELECT * FROM t", &err) == 0);
+    must(test_vfs_rules("beside sync stall", &err) == 0);
+    uint64_t syncs = test_vfs_calls("sync");
+    must(pthread_create(&thread, NULL, checkpoint_in_thread, &one) == 0);
+    while (test_vfs_calls("sync") == syncs)
+        ; /* the call that stalls has been made */
+    checkpoint_in_thread(&other);
+    must(test_vfs_rules("", &err) == 0);
+    pthread_join(thread, NULL);
+    ok(one.rc == 0 && one.frames > 0 && one.moved == one.frames, "one moves all frames");
+    ok(other.rc == 0 && other.moved != other.frames, "the other one does not say so");
+    sq_close(other.db);
+    sq_close(one.db);
+}
+
+/* Reads that fail are told, and the next one works. */
+static void test_reads_fail(void)
+{
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct prng prng;
+    struct kv k;
+    struct err err = {0};
+    const char *path = store_fresh_path("reads");
+    unsigned failed = 0;
+    bool good = true;
+    prng_seed(&prng, 8);
+    kv_rig_init(&rig, &options);
+    store_apply_random(&rig, &prng, 600);
+    must(kv_open(&k, path, &err) == 0);
+    must(flush(&k, state_freeze(rig.state), &err) == 0);
+    kv_rig_flush(&rig);
+    kv_close(&k);
+    for (uint64_t after = 0; good; after++) {
+        struct state_base base;
+        struct row row;
+        char rule[64];
+        must(kv_open(&k, path, &err) == 0);
+        kv_reader_base(k.reader, &base);
+        snprintf(rule, sizeof(rule), "kv read error after=%" PRIu64 " count=1", after);
+        must(test_vfs_rules(rule, NULL) == 0);
+        int rc = base.seek(base.self, (struct slice){0}, false, true, &err);
+        while (rc == 0)
+            rc = base.next(base.self, &row, &err);
+        if (rc == ERR_NOT_FOUND)
+            rc = base.get(base.self, slice_str("key"), true, &row, &err);
+        test_vfs_rules("", NULL);
+        failed += rc == ERR_IO;
+        const char *what = store_kv_differs_open(k.writer, k.reader, rig.map);
+        good = !what && (rc == ERR_IO || rc == ERR_NOT_FOUND);
+        if (!good)
+            diag("after=%" PRIu64 ": %d, then %s", after, rc, what ? what : "nothing");
+        kv_close(&k);
+        if (rc == ERR_NOT_FOUND)
+            break;
+    }
+    ok(good && failed > 5, "an error at each of %u reads", failed);
+    kv_rig_release(&rig);
+}
+
+/* The digest's value is that of files and members of before; every part of a row counts. */
+static void test_digest(void)
+{
+    struct row row = {
+        .key = slice_str("key"), .value = slice_str("value"), .version = 3, .timestamp_ms = 4};
+    char hex[HEX128_BYTES];
+    is_str(hex128(kv_row_digest(&row), hex), "9abddf5437bb7ad0489527fecf24bd73",
+           "the digest of a known row");
+    struct row others[] = {row, row, row, row, row, row};
+    others[0].key = slice_str("kez");
+    others[1].value = slice_str("valuf");
+    others[2].version = 4;
+    others[3].timestamp_ms = 3;
+    others[4].key = slice_str("keyv");
+    others[4].value = slice_str("alue");
+    others[5].key = slice_str("value");
+    others[5].value = slice_str("key");
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        ok(!digest_equal(kv_row_digest(&others[i]), kv_row_digest(&row)), "another row, %zu", i);
+}
+
+/* A power loss at each call of making the file: the next start makes it, or finds it whole. */
+static void test_creation_crash(void)
+{
+    bool good = true, hit = true;
+    uint64_t after = 0;
+    for (; good && hit; after++) {
+        hit = false;
+        for (uint64_t seed = 0; seed < 3 && good; seed++) {
+            struct kv k = {0};
+            struct err err = {0};
+            char rule[80];
+            const char *path = store_fresh_path("creation");
+            must(data_dir_open(path, &k.dir, &err) == 0);
+            snprintf(rule, sizeof(rule), "* any powerloss after=%" PRIu64 " seed=%" PRIu64, after,
+                     seed * (after + 1));
+            must(test_vfs_rules(rule, NULL) == 0);
+            bool made = kv_store_prepare(k.dir, 1, true, &err) == 0;
+            /* Something later, at which the power may be lost as well. */
+            int rc = kv_writer_open(k.dir, 1, NULL, &k.writer, &err);
+            hit = hit || test_vfs_dead();
+            kv_close(&k);
+            test_vfs_restart();
+            must(data_dir_open(path, &k.dir, &err) == 0);
+            good = kv_store_prepare(k.dir, 1, !made, &err) == 0 &&
+                   kv_writer_open(k.dir, 1, NULL, &k.writer, &err) == 0;
+            if (!good)
+                diag("after=%" PRIu64 " seed=%" PRIu64 ": %s, then %d: %s", after, seed,
+                     made ? "made" : "not made", rc, err.text);
+            kv_close(&k);
+            store_remove_dir(path);
+        }
+    }
+    ok(good && after > 20, "power loss at each of %" PRIu64 " calls of making a file", after);
+}
+
 static void test_cluster(void)
 {
     struct kv k;
@@ -494,21 +676,27 @@ static void test_prepare(void)
         "kv.new",      "kv.new-journal", "snapshot.tmp", "snapshot.7.db", "incoming.1.2.3.x.db",
         "kv.2.db-wal", "kv.2.db-shm",
     };
+    static const char *const users[] = {"kv.txt", "kv.1.db.bak", "kv.07.db", "kv.-1.db", "kv..db"};
+    enum { USERS = sizeof(users) / sizeof(users[0]) };
     must(data_dir_open(path, &dir, &err) == 0);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         store_write_file(path, others[i], "x", 1);
-    store_write_file(path, "kv.txt", "mine", 4);
+    for (size_t i = 0; i < USERS; i++)
+        store_write_file(path, users[i], "mine", 4);
     is_i64(kv_store_prepare(dir, 2, false, &err), ERR_CORRUPT, "a missing file is refused");
     has_str(err.text, "kv.2.db", "and named");
-    is_u64(store_count_files(path, ""), 2 + sizeof(others) / sizeof(others[0]),
+    is_u64(store_count_files(path, ""), 1 + USERS + sizeof(others) / sizeof(others[0]),
            "nothing was deleted");
     is_i64(kv_store_prepare(dir, 2, true, &err), 0, "made, when it may be");
-    is_u64(store_count_files(path, ""), 3, "every other generation is gone");
-    is_u64(store_count_files(path, "kv.txt"), 1, "a file of the user is not");
+    is_u64(store_count_files(path, ""), 2 + USERS, "every other generation is gone");
+    size_t kept = 0;
+    for (size_t i = 0; i < USERS; i++)
+        kept += store_file_bytes(path, users[i]) == 4;
+    is_u64(kept, USERS, "files of the user are not");
     store_write_file(path, "kv.1.db-wal", "x", 1);
     store_write_file(path, "kv.2.db-wal", "", 0);
     is_i64(kv_store_prepare(dir, 2, false, &err), 0, "prepared again");
-    is_u64(store_count_files(path, "kv.1"), 0, "an orphaned WAL is gone");
+    is_u64(store_count_files(path, "kv.1.db-"), 0, "an orphaned WAL is gone");
     is_u64(store_count_files(path, "kv.2.db-wal"), 1, "the present one's is kept");
     data_dir_close(dir);
 }
@@ -516,7 +704,12 @@ static void test_prepare(void)
 int main(void)
 {
     test_prepare();
+    test_creation_crash();
     test_cluster();
+    test_digest();
+    test_reader_in_the_way();
+    test_checkpoint_beside_another();
+    test_reads_fail();
     test_wal_stays_small();
     test_every_call_fails();
     test_opening_fails();
