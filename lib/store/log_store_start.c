@@ -97,10 +97,7 @@ static int create(struct log_store *s, const char *name, struct err *err)
 static int configure(struct log_store *s, struct err *err)
 {
     char mode[16], sql[64];
-    /* Before the first access: then the index of the WAL is in our memory, not in a file. */
-    int rc = sq_exec(s->db, "PRAGMA locking_mode=EXCLUSIVE", err);
-    if (rc == 0)
-        rc = sq_exec(s->db, "PRAGMA page_size=4096; PRAGMA secure_delete=OFF", err);
+    int rc = sq_exec(s->db, "PRAGMA page_size=4096; PRAGMA secure_delete=OFF", err);
     if (rc == 0)
         rc = sq_text(s->db, "PRAGMA journal_mode=WAL", mode, sizeof(mode), err);
     if (rc == 0 && strcmp(mode, "wal") != 0)
@@ -165,6 +162,7 @@ static int open_database(struct log_store *s, const char *name, bool *created, s
         rc = wal_scan(wal, PAGE_BYTES, &scan, err);
     if (rc == 0)
         rc = sq_open(path, SQ_CREATE, &s->db, err);
+    /* Before the first access: then the index of the WAL is in our memory, not in a file. */
     if (rc == 0)
         rc = sq_exec(s->db, "PRAGMA locking_mode=EXCLUSIVE", err);
     if (rc == 0)

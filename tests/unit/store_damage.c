@@ -182,9 +182,13 @@ static void test_rows(void)
         {"UPDATE meta SET value='9' WHERE name='vote'", "row 'vote' of table meta is damaged"},
         {"UPDATE meta SET value=0 WHERE name='removed'", "row 'removed' of table meta is damaged"},
         {"DELETE FROM meta WHERE name='kv_generation'", "'kv_generation' of table meta is missing"},
+        {"UPDATE meta SET (value, crc)=(SELECT value, crc FROM meta WHERE name='vote') "
+         "WHERE name='kv_generation'",
+         "row 'kv_generation' of table meta is damaged"},
         {"DROP TABLE log", "tables are not those of format 1"},
         {"ALTER TABLE log ADD COLUMN more", "tables are not those of format 1"},
         {"PRAGMA user_version=2", "format 2 is newer than this program's 1"},
+        {"PRAGMA user_version=0", "format is 0"},
         {"PRAGMA application_id=1234", "database of another program"},
     };
     const char *whole = store_fresh_path("whole"), *path = store_fresh_path("row");
@@ -206,6 +210,148 @@ static void test_rows(void)
            "a row that is not needed may be missing");
     log_store_close(s, NULL);
     data_dir_close(dir);
+}
+
+/* Rows that are whole, but cannot be those of one member's log. */
+static void test_terms(void)
+{
+    static const struct {
+        raft_term hard, first, second;
+        const char *text;
+    } cases[] = {{5, 3, 2, "row 2 of the log has term 2, expected 3 to 5"},
+                 {5, 3, 6, "row 2 of the log has term 6, expected 3 to 5"}};
+    struct err err = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct data_dir *dir;
+        struct log_store *s;
+        struct log_store_state state;
+        must(data_dir_open(store_fresh_path("terms"), &dir, &err) == 0);
+        must(log_store_open(dir, "n", &s, &state, &err) == 0);
+        struct entry *e[2] = {store_entry(1, cases[i].first, 10),
+                              store_entry(2, cases[i].second, 10)};
+        struct log_write w = {
+            .hard_state = true, .term = cases[i].hard, .entries = e, .entry_count = 2};
+        must(log_store_write(s, &w, 1, &err) == 0);
+        must(log_store_close(s, &err) == 0);
+        is_i64(log_store_open(dir, "n", &s, &state, &err), ERR_CORRUPT, "a term out of its order");
+        has_str(err.text, cases[i].text, "is named");
+        data_dir_close(dir);
+        entry_unref(e[0]);
+        entry_unref(e[1]);
+    }
+}
+
+/* What rots while the store is open is found when it is read. */
+static void test_rot_behind_start(void)
+{
+    enum { N = 2200, BYTES = 4000, ROTTEN = 10 }; /* more than the cache holds */
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    static struct entry *e[N];
+    struct entry **got;
+    size_t count;
+    char name[600];
+    const char *path = store_fresh_path("later");
+    for (raft_index i = 0; i < N; i++)
+        e[i] = store_entry(i + 1, 1, BYTES);
+    must(data_dir_open(path, &dir, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    struct log_write w = {.hard_state = true, .term = 1, .entries = e, .entry_count = N};
+    must(log_store_write(s, &w, 1, &err) == 0);
+    must(log_store_close(s, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    snprintf(name, sizeof(name), "%s/raft.db", path);
+    size_t size = store_file_bytes(path, "raft.db");
+    uint8_t *file = mem_alloc(size);
+    FILE *f = fopen(name, "re");
+    must(f && fread(file, size, 1, f) == 1);
+    fclose(f);
+    const uint8_t *at = memmem(file, size, e[ROTTEN - 1]->data, 100);
+    must(at);
+    store_flip_bit(path, "raft.db", (uint64_t)(at - file) * 8 + 5);
+    mem_free(file);
+    is_i64(log_store_read(s, ROTTEN - 1, ROTTEN + 1, 1 << 30, &got, &count, &err), ERR_CORRUPT,
+           "a row that rotted since the start is found when it is read");
+    has_str(err.text, "entry 10: checksum", "it is named");
+    has_str(err.text, name, "and the file");
+    is_i64(log_store_read(s, ROTTEN + 1, ROTTEN + 1, 1, &got, &count, &err), 0, "others are read");
+    entry_unref(got[0]);
+    mem_free(got);
+    log_store_close(s, NULL);
+    data_dir_close(dir);
+    for (raft_index i = 0; i < N; i++)
+        entry_unref(e[i]);
+}
+
+/* Without raft.db this member has forgotten what it voted and acknowledged. */
+static void test_lost(void)
+{
+    const char *whole = store_fresh_path("whole"), *path = store_fresh_path("lost");
+    struct err err = {0};
+    make_log(whole);
+    store_remove_dir(path);
+    store_write_file(path, "kv.3.db", "x", 1);
+    is_i64(judge(path, 0, &err), -1, "a state without raft.db");
+    has_str(err.text, "kv.3.db is there", "is named");
+    is_u64(store_count_files(path, "raft.db"), 0, "and none is made beside it");
+    store_remove_dir(path);
+    store_write_file(path, "raft.db-wal", "x", 1);
+    is_i64(judge(path, 0, &err), -1, "a WAL without raft.db");
+    has_str(err.text, "raft.db-wal is there", "is named");
+    store_remove_dir(path);
+    store_write_file(path, "raft.db", "", 0);
+    change(path, "raft.db", "PRAGMA journal_mode=WAL; CREATE TABLE t(x); DROP TABLE t");
+    store_write_file(path, "kv.3.db", "x", 1);
+    is_i64(judge(path, 0, &err), -1, "a state beside a raft.db with nothing in it");
+    has_str(err.text, "kv.3.db is there", "is named");
+}
+
+/* Each part of a session. */
+static void test_sessions(void)
+{
+    static const char *const changes[] = {
+        "client='else'", "client=''",         "seq=seq+1",  "fingerprint=fingerprint+1",
+        "status=1",      "existed=1-existed", "version=77", "timestamp=timestamp+1",
+        "used_ms=1",     "used_index=3",      "crc=crc+1",  "seq='x'",
+    };
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct prng prng;
+    struct data_dir *dir;
+    struct kv_writer *w;
+    struct kv_image image;
+    struct err err = {0};
+    struct digest digest;
+    uint64_t keys;
+    const char *whole = store_fresh_path("whole"), *path = store_fresh_path("session");
+    prng_seed(&prng, test_seed());
+    kv_rig_init(&rig, &options);
+    must(data_dir_open(whole, &dir, &err) == 0);
+    must(kv_store_prepare(dir, 1, true, &err) == 0);
+    must(kv_writer_open(dir, 1, NULL, &w, &err) == 0);
+    store_apply_random(&rig, &prng, 300);
+    must(kv_writer_flush(w, state_freeze(rig.state), &digest, &keys, &err) == 0);
+    must(kv_writer_image(w, &image, &err) == 0 && image.image.session_count > 3);
+    mem_free(image.sessions);
+    kv_writer_close(w);
+    data_dir_close(dir);
+    for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+        char sql[160];
+        store_copy_dir(whole, path);
+        snprintf(sql, sizeof(sql),
+                 "UPDATE sessions SET %s WHERE client=(SELECT max(client) FROM sessions)",
+                 changes[i]);
+        change(path, "kv.1.db", sql);
+        must(data_dir_open(path, &dir, &err) == 0);
+        must(kv_writer_open(dir, 1, NULL, &w, &err) == 0);
+        is_i64(kv_writer_image(w, &image, &err), ERR_CORRUPT, "a session with %s", changes[i]);
+        has_str(err.text, "session", "is told to be one");
+        kv_writer_close(w);
+        data_dir_close(dir);
+    }
+    kv_rig_release(&rig);
 }
 
 static void test_foreign(void)
@@ -236,6 +382,9 @@ static void test_foreign(void)
     store_write_file(path, "kv.1.db", "", 0);
     is_i64(kv_writer_open(dir, 1, NULL, &w, &err), ERR_CORRUPT, "an empty kv.db");
     is_i64(kv_writer_open(dir, 2, NULL, &w, &err), ERR_CORRUPT, "a missing kv.db");
+    change(path, "kv.1.db", "CREATE TABLE t(x); DROP TABLE t");
+    is_i64(kv_writer_open(dir, 1, NULL, &w, &err), ERR_CORRUPT, "a kv.db with nothing in it");
+    has_str(err.text, "kv.1.db: an empty database", "is told to be one");
     must(kv_store_prepare(dir, 5, true, &err) == 0);
     change(path, "kv.5.db", "PRAGMA user_version=3");
     is_i64(kv_writer_open(dir, 5, NULL, &w, &err), ERR_CORRUPT, "a newer kv.db");
@@ -277,6 +426,26 @@ static void test_directories(void)
     int status = -1;
     must(waitpid(child, &status, 0) == child);
     is_i64(WEXITSTATUS(status), 0, "a directory that may not be written is named");
+
+    const char *fixed = store_fresh_path("fixed");
+    struct log_store *s;
+    struct log_store_state state;
+    char file[600];
+    make_log(fixed);
+    snprintf(file, sizeof(file), "%s/raft.db", fixed);
+    must(chmod(file, 0444) == 0 && chmod(fixed, 0777) == 0);
+    child = fork();
+    if (child == 0) {
+        snprintf(file, sizeof(file), "%s/lock", fixed);
+        if (geteuid() == 0 && (chmod(file, 0666) != 0 || setuid(65534) != 0))
+            _exit(9);
+        if (data_dir_open(fixed, &dir, &err))
+            _exit(8);
+        int rc = log_store_open(dir, "n", &s, &state, &err);
+        _exit(rc == ERR_IO && strstr(err.text, "raft.db: cannot be written") ? 0 : 1);
+    }
+    must(waitpid(child, &status, 0) == child);
+    is_i64(WEXITSTATUS(status), 0, "a raft.db that may not be written is named");
 
     const char *made = store_fresh_path("made");
     struct stat st;
@@ -320,6 +489,10 @@ int main(void)
     test_directories();
     test_lock_of_killed();
     test_rows();
+    test_terms();
+    test_rot_behind_start();
+    test_lost();
+    test_sessions();
     test_foreign();
     test_every_region();
     return done();

@@ -11,6 +11,7 @@
 
 #include "lib/base/mem.h"
 #include "lib/base/prng.h"
+#include "lib/store/sqlite_util.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
@@ -417,6 +418,15 @@ static void test_life(void)
     ok(count == 1 && same_entry(got[0], e[0]), "gives one entry");
     entry_unref(got[0]);
     mem_free(got);
+    is_i64(log_store_read(s, 1, 2, 100, &got, &count, &err), 0, "read with room for just two");
+    is_u64(count, 2, "gives two");
+    entry_unref(got[0]);
+    entry_unref(got[1]);
+    mem_free(got);
+    is_i64(log_store_read(s, 1, 2, 99, &got, &count, &err), 0, "read with room for one and a half");
+    is_u64(count, 1, "gives one");
+    entry_unref(got[0]);
+    mem_free(got);
     is_i64(log_store_read(s, 2, 9, 1 << 20, &got, &count, &err), 0, "read over the end");
     ok(count == 2 && same_entry(got[1], e[2]), "gives what there is");
     entry_unref(got[0]);
@@ -426,6 +436,98 @@ static void test_life(void)
         entry_unref(e[i]);
     is_i64(log_store_close(s, &err), 0, "close again");
     data_dir_close(dir);
+}
+
+/* In the file of a store that is closed. */
+static int64_t count_rows(const char *path)
+{
+    char name[600];
+    sqlite3 *db;
+    int64_t rows = -1;
+    snprintf(name, sizeof(name), "%s/raft.db", path);
+    must(sq_open(name, SQ_WRITE, &db, NULL) == 0);
+    must(sq_integer(db, "SELECT count(*) FROM log", &rows, NULL) == 0);
+    sq_close(db);
+    return rows;
+}
+
+static void write_at(struct log_store *s, raft_index first, unsigned count)
+{
+    struct entry *e[1024];
+    struct err err = {0};
+    must(count <= 1024);
+    for (unsigned i = 0; i < count; i++)
+        e[i] = store_entry(first + i, 1, 20);
+    struct log_write w = {.hard_state = true, .term = 1, .entries = e, .entry_count = count};
+    must(log_store_write(s, &w, 1, &err) == 0);
+    for (unsigned i = 0; i < count; i++)
+        entry_unref(e[i]);
+}
+
+/* A write cuts a little beside its own work: twice as many rows, within bounds. */
+static void test_cutting_beside_writes(void)
+{
+    static const struct {
+        unsigned written, cut;
+    } cases[] = {{1, 64}, {100, 200}, {600, 512}};
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    struct membership m = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *path = store_fresh_path("beside");
+        must(data_dir_open(path, &dir, &err) == 0);
+        must(log_store_open(dir, "n", &s, &state, &err) == 0);
+        write_at(s, 1, 1000);
+        must(log_store_compact(s, 990, 1, &m, &err) == 0);
+        must(log_store_compact(s, 5, 1, &m, &err) == 0); /* behind its time */
+        write_at(s, 1001, cases[i].written);
+        must(log_store_close(s, &err) == 0);
+        is_i64(count_rows(path), 1000 + cases[i].written - cases[i].cut,
+               "a write of %u entries cuts %u", cases[i].written, cases[i].cut);
+        must(log_store_open(dir, "n", &s, &state, &err) == 0);
+        is_u64(state.snapshot_index, 990, "the log begins where it was cut");
+        must(log_store_close(s, &err) == 0);
+        data_dir_close(dir);
+    }
+}
+
+/* The rows under an installed snapshot go as well, while the store is open. */
+static void test_cutting_behind_install(void)
+{
+    static const struct {
+        raft_index index;
+        raft_term term;
+        bool kept;
+        raft_index last;
+        int64_t rows; /* when all is cut */
+    } cases[] = {{60, 1, true, 100, 40},  {100, 1, true, 100, 0},  {60, 2, false, 60, 0},
+                 {100, 2, false, 100, 0}, {101, 1, false, 101, 0}, {500, 1, false, 500, 0}};
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    struct membership m = {0};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const char *path = store_fresh_path("install");
+        bool kept = !cases[i].kept;
+        struct log_store_figures f;
+        must(data_dir_open(path, &dir, &err) == 0);
+        must(log_store_open(dir, "n", &s, &state, &err) == 0);
+        write_at(s, 1, 100);
+        must(log_store_compact(s, 20, 1, &m, &err) == 0);
+        must(log_store_install(s, 2, cases[i].index, cases[i].term, &m, &kept, &err) == 0);
+        log_store_figures(s, &f);
+        ok(kept == cases[i].kept && f.first == cases[i].index + 1 && f.last == cases[i].last,
+           "installed at %" PRIu64 ", term %" PRIu64 ": the tail", cases[i].index, cases[i].term);
+        ok(log_store_compacting(s), "there are rows to cut");
+        while (log_store_compacting(s))
+            must(log_store_compact_slice(s, &err) == 0);
+        must(log_store_close(s, &err) == 0);
+        is_i64(count_rows(path), cases[i].rows, "all of them go");
+        data_dir_close(dir);
+    }
 }
 
 static void test_compaction_in_slices(void)
@@ -533,6 +635,84 @@ static void test_error_is_final(void)
     data_dir_close(dir);
 }
 
+static void test_checkpoint(void)
+{
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct log_store_figures f;
+    struct err err = {0};
+    bool done = false;
+    must(data_dir_open(store_fresh_path("checkpoint"), &dir, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    write_at(s, 1, 100);
+    must(test_vfs_rules("raft.db write full", NULL) == 0);
+    is_i64(log_store_checkpoint(s, &done, &err), ERR_DISK_FULL, "a checkpoint on a full disk");
+    must(test_vfs_rules("", NULL) == 0);
+    write_at(s, 101, 100);
+    log_store_figures(s, &f);
+    ok(!done && f.last == 200 && f.wal_pages > 0, "is no end: writes go on");
+    is_i64(log_store_checkpoint(s, &done, &err), 0, "and it is tried again");
+    log_store_figures(s, &f);
+    ok(done && f.wal_pages == 0, "nothing waits for it any more");
+    write_at(s, 201, 1);
+    must(test_vfs_rules("raft.db sync error count=1", NULL) == 0);
+    is_i64(log_store_checkpoint(s, &done, &err), ERR_IO, "one that cannot sync");
+    uint64_t calls = test_vfs_calls("any");
+    struct log_write w = {.hard_state = true, .term = 2};
+    is_i64(log_store_write(s, &w, 1, &err), ERR_IO, "is the end");
+    log_store_close(s, NULL);
+    is_u64(test_vfs_calls("any"), calls, "nothing is written or synced any more");
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    ok(state.term == 1 && state.last_index == 201, "a start finds all");
+    log_store_close(s, NULL);
+    data_dir_close(dir);
+}
+
+/* A commit whose sync failed may be found by the next start, and is then there for good: a power
+ * loss behind that start takes nothing away. */
+static void test_found_is_kept(void)
+{
+    struct data_dir *dir;
+    struct log_store *s;
+    struct log_store_state state;
+    struct err err = {0};
+    must(data_dir_open(store_fresh_path("found"), &dir, &err) == 0);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    struct log_write w = {.hard_state = true, .term = 1};
+    must(log_store_write(s, &w, 1, &err) == 0);
+    must(test_vfs_rules("raft.db sync error count=1", NULL) == 0);
+    w.term = 2;
+    w.vote = 7;
+    must(log_store_write(s, &w, 1, &err) == ERR_IO);
+    log_store_close(s, NULL);
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    raft_term found = state.term;
+    must(found == 2); /* or nothing is tried here */
+    must(test_vfs_rules("raft.db any powerloss", NULL) == 0);
+    w.term = found + 1;
+    must(log_store_write(s, &w, 1, &err) != 0);
+    log_store_close(s, NULL);
+    test_vfs_restart();
+    must(log_store_open(dir, "n", &s, &state, &err) == 0);
+    is_u64(state.term, found, "what a start has found outlives a power loss");
+    log_store_close(s, NULL);
+    data_dir_close(dir);
+}
+
+static void test_new_directory(void)
+{
+    struct data_dir *dir;
+    struct err err = {0};
+    const char *path = store_fresh_path("new");
+    must(test_vfs_rules("dir sync error count=1", NULL) == 0);
+    is_i64(data_dir_open(path, &dir, &err), ERR_IO, "a new directory whose name cannot be synced");
+    has_str(err.text, "cannot sync the directory", "is said to be one");
+    must(test_vfs_rules("", NULL) == 0);
+    is_i64(data_dir_open(path, &dir, &err), 0, "the next try");
+    data_dir_close(dir);
+}
+
 static void test_full_disk(void)
 {
     struct data_dir *dir;
@@ -624,7 +804,7 @@ static bool torn_behind_full(const char *before, enum place place, uint64_t afte
 static void test_torn_behind_full(void)
 {
     static const char *const names[] = {"an empty WAL", "a WAL that begins anew", "a WAL in use"};
-    enum { SEEDS = 12 };
+    enum { SEEDS = 6 };
     struct data_dir *dir;
     struct log_store *s;
     struct log_store_state state;
@@ -653,8 +833,13 @@ int main(void)
 {
     test_life();
     test_compaction_in_slices();
+    test_cutting_beside_writes();
+    test_cutting_behind_install();
+    test_new_directory();
     test_creation_crash();
     test_error_is_final();
+    test_checkpoint();
+    test_found_is_kept();
     test_full_disk();
     test_torn_behind_full();
     test_model();

@@ -11,6 +11,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/mem.h"
 #include "lib/base/prng.h"
+#include "lib/store/sqlite_util.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
@@ -101,7 +102,10 @@ static int receive(struct data_dir *dir, const struct snapshot_info *announced,
     }
     if (rc == 0)
         rc = snapshot_receive_finish(r, generation, &got, err);
-    if (rc == 0 && (got.index != announced->index || got.bytes != announced->bytes))
+    /* Also what was not announced. */
+    if (rc == 0 && (got.index != announced->index || got.bytes != announced->bytes ||
+                    got.membership.configuration.count == 0 ||
+                    digest_equal(got.state_digest, (struct digest){0})))
         rc = ERR_INTERNAL;
     snapshot_receive_close(r, false);
     return rc;
@@ -122,8 +126,11 @@ static void test_round_trip(void)
     is_u64(crc32c(0, s.bytes, s.info.bytes), s.info.crc, "its CRC is that of the file");
     ok(s.bytes[18] == 1 && s.bytes[19] == 1, "a plain file, without a WAL");
     is_u64(store_count_files(data_dir_path(s.dir), "snapshot."), 1, "one file");
-    must(data_dir_open(store_fresh_path("receiver"), &dir, &err) == 0);
+    /* In a path of characters that mean something in a URI. */
+    must(data_dir_open(store_fresh_path("receiver%41?x=#y"), &dir, &err) == 0);
+    store_write_file(data_dir_path(dir), "kv.7.db-wal", "of a file that is no more", 25);
     is_i64(receive(dir, &s.info, s.bytes, 7, &err), 0, "received");
+    is_u64(store_count_files(data_dir_path(dir), "kv.7.db-"), 0, "and nothing old beside it");
     is_u64(store_count_files(data_dir_path(dir), "incoming."), 0, "under its new name only");
     must(kv_store_prepare(dir, 7, false, &err) == 0);
     const char *what = store_kv_differs(dir, 7, s.rig.map);
@@ -164,7 +171,45 @@ static void test_resume(void)
     is_u64(store_count_files(data_dir_path(dir), "incoming."), 1, "and the first is gone");
     snapshot_receive_close(r, false);
     is_u64(store_count_files(data_dir_path(dir), "incoming."), 0, "closed without keeping it");
-    is_i64(receive(dir, &s.info, s.bytes, 2, &err), 0, "received in the end");
+    char name[128];
+    snprintf(name, sizeof(name), "incoming.%" PRIu64 ".%" PRIu64 ".%" PRIu64 ".%08" PRIx32 ".db",
+             s.info.index, s.info.term, s.info.bytes, s.info.crc);
+    uint8_t *longer = mem_zalloc(s.info.bytes + 1);
+    store_write_file(data_dir_path(dir), name, longer, s.info.bytes + 1);
+    mem_free(longer);
+    must(snapshot_receive_open(dir, &s.info, &r, &err) == 0);
+    is_u64(snapshot_receive_offset(r), 0, "a longer file under its name is none of it");
+    snapshot_receive_close(r, true);
+    struct snapshot_info little = s.info;
+    little.membership = (struct membership){0};
+    little.state_digest = (struct digest){0};
+    is_i64(receive(dir, &little, s.bytes, 2, &err), 0, "received in the end");
+    data_dir_close(dir);
+    sender_release(&s);
+}
+
+/* What was wrong is thrown away, and the same receiver can have it again. */
+static void test_again(void)
+{
+    struct sender s = {0};
+    struct data_dir *dir;
+    struct snapshot_receiver *r;
+    struct snapshot_info got;
+    struct err err = {0};
+    sender_init(&s, "sender", 10, 100);
+    must(data_dir_open(store_fresh_path("receiver"), &dir, &err) == 0);
+    must(snapshot_receive_open(dir, &s.info, &r, &err) == 0);
+    s.bytes[77] ^= 4;
+    must(snapshot_receive_chunk(r, 0, s.bytes, s.info.bytes, &err) == 0);
+    is_i64(snapshot_receive_finish(r, 2, &got, &err), ERR_CORRUPT, "damaged on its way");
+    is_u64(snapshot_receive_offset(r), 0, "it begins anew");
+    s.bytes[77] ^= 4;
+    must(snapshot_receive_chunk(r, 0, s.bytes, s.info.bytes, &err) == 0);
+    is_i64(snapshot_receive_finish(r, 2, &got, &err), 0, "and is received");
+    ok(membership_equal(&got.membership, &s.info.membership) &&
+           digest_equal(got.state_digest, s.info.state_digest),
+       "with what is inside");
+    snapshot_receive_close(r, false);
     data_dir_close(dir);
     sender_release(&s);
 }
@@ -221,6 +266,57 @@ static void test_refused(void)
     info = (struct snapshot_info){.index = 1, .term = 1};
     refused(dir, &info, bytes, ERR_CORRUPT, "", "nothing at all");
     mem_free(bytes);
+    data_dir_close(dir);
+    sender_release(&s);
+}
+
+/* What only a look at the whole file finds; the CRC of the transfer is right. */
+static void test_inside(void)
+{
+    static const struct {
+        const char *name, *sql, *text;
+    } cases[] = {
+        {"a session",
+         "UPDATE sessions SET version=version+1 WHERE client=(SELECT min(client) FROM "
+         "sessions)",
+         "session of client"},
+        {"a row", "UPDATE kv SET version=version+1 WHERE key=(SELECT max(key) FROM kv)",
+         "do not agree with its digest"},
+        {"a row less", "DELETE FROM kv WHERE key=(SELECT max(key) FROM kv)",
+         "do not agree with its digest"},
+        {"meta", "UPDATE meta SET value=value+1 WHERE name='keys'", "row 'keys' of table meta"},
+        {"a table", "CREATE TABLE more(x)", "its tables are not those"},
+        {"free pages that are not", NULL, "reelist"},
+    };
+    struct sender s = {0};
+    struct data_dir *dir;
+    struct err err = {0};
+    sender_init(&s, "sender", 11, 300);
+    must(data_dir_open(store_fresh_path("receiver"), &dir, &err) == 0);
+    const char *aside = store_fresh_path("aside");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct snapshot_info info = s.info;
+        char name[600];
+        store_write_file(aside, "copy.db", s.bytes, s.info.bytes);
+        snprintf(name, sizeof(name), "%s/copy.db", aside);
+        if (cases[i].sql) {
+            sqlite3 *db;
+            must(sq_open(name, SQ_WRITE, &db, &err) == 0);
+            must(sq_exec(db, cases[i].sql, &err) == 0);
+            sq_close(db);
+        } else {
+            store_flip_bit(aside, "copy.db", 39 * 8); /* the number of free pages */
+        }
+        info.bytes = store_file_bytes(aside, "copy.db");
+        uint8_t *bytes = mem_alloc(info.bytes);
+        FILE *f = fopen(name, "re");
+        must(f && fread(bytes, info.bytes, 1, f) == 1);
+        fclose(f);
+        info.crc = crc32c(0, bytes, info.bytes);
+        info.state_digest = (struct digest){0};
+        refused(dir, &info, bytes, ERR_CORRUPT, cases[i].text, cases[i].name);
+        mem_free(bytes);
+    }
     data_dir_close(dir);
     sender_release(&s);
 }
@@ -540,7 +636,9 @@ int main(void)
 {
     test_round_trip();
     test_resume();
+    test_again();
     test_refused();
+    test_inside();
     test_rotten_source();
     test_beside_flushes();
     test_take_fails();

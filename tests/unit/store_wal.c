@@ -224,6 +224,142 @@ static void test_rotten_past(void)
     ok(good, "rot in frames of an older generation does no harm");
 }
 
+/* ---- made by hand ---- */
+
+static void put_be32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> (24 - 8 * i));
+}
+
+static uint32_t word(const uint8_t *p, bool big_endian)
+{
+    uint32_t v = 0;
+    for (int i = 0; i < 4; i++)
+        v |= (uint32_t)p[i] << (big_endian ? 24 - 8 * i : 8 * i);
+    return v;
+}
+
+static void sum_words(uint32_t sum[2], const uint8_t *p, size_t len, bool big_endian)
+{
+    for (size_t i = 0; i < len; i += 8) {
+        sum[0] += word(p + i, big_endian) + sum[1];
+        sum[1] += word(p + i + 4, big_endian) + sum[0];
+    }
+}
+
+/* Frames with right checksums; those at `commits` end a transaction. */
+static void make_wal(uint8_t *wal, uint32_t frames, uint64_t commits, bool big_endian,
+                     uint32_t version, uint32_t page_bytes)
+{
+    uint32_t sum[2] = {0};
+    put_be32(wal, 0x377f0682 | big_endian);
+    put_be32(wal + 4, version);
+    put_be32(wal + 8, page_bytes);
+    put_be32(wal + 12, 1);
+    put_be32(wal + 16, 0x11223344);
+    put_be32(wal + 20, 0x55667788);
+    sum_words(sum, wal, 24, big_endian);
+    put_be32(wal + 24, sum[0]);
+    put_be32(wal + 28, sum[1]);
+    for (uint32_t i = 0; i < frames; i++) {
+        uint8_t *f = wal + HEADER + (size_t)i * FRAME;
+        memset(f, (int)i, FRAME);
+        put_be32(f, 1 + i % 7);
+        put_be32(f + 4, commits >> i & 1 ? 16 : 0);
+        memcpy(f + 8, wal + 16, 8);
+        sum_words(sum, f, 8, big_endian);
+        sum_words(sum, f + 24, FRAME - 24, big_endian);
+        put_be32(f + 16, sum[0]);
+        put_be32(f + 20, sum[1]);
+    }
+}
+
+enum { FRAMES = 50, WAL_BYTES = HEADER + FRAMES * FRAME };
+
+static int scan_bytes(const uint8_t *wal, size_t len, struct wal_scan *scan, struct err *err)
+{
+    static const char *path;
+    char name[600];
+    path = path ? path : store_fresh_path("made");
+    store_write_file(path, "wal", wal, len);
+    snprintf(name, sizeof(name), "%s/wal", path);
+    *err = (struct err){0};
+    return wal_scan(name, 4096, scan, err);
+}
+
+static void test_other_headers(void)
+{
+    static uint8_t wal[WAL_BYTES];
+    struct wal_scan scan;
+    struct err err;
+    for (int big_endian = 0; big_endian < 2; big_endian++) {
+        make_wal(wal, 5, 0xa, big_endian, 3007000, 4096);
+        is_i64(scan_bytes(wal, HEADER + 5 * FRAME, &scan, &err), 0,
+               "a WAL made on a machine with %s",
+               big_endian ? "the high byte first" : "the low byte first");
+        ok(scan.frames == 5 && scan.committed == 4 && !scan.torn, "is read");
+    }
+    make_wal(wal, 2, 2, false, 3007001, 4096);
+    is_i64(scan_bytes(wal, HEADER + 2 * FRAME, &scan, &err), ERR_CORRUPT, "another version");
+    has_str(err.text, "version 3007001", "is refused by name");
+    make_wal(wal, 2, 2, false, 3007000, 8192);
+    is_i64(scan_bytes(wal, HEADER + 2 * FRAME, &scan, &err), ERR_CORRUPT, "other pages");
+    has_str(err.text, "pages of 8192 bytes", "are refused by name");
+}
+
+/* The last commit but one, the only proof that it was synced being its own frame. */
+static void test_rotten_proof(void)
+{
+    static uint8_t wal[WAL_BYTES];
+    struct wal_scan scan;
+    struct err err;
+    bool good = true;
+    for (uint64_t bit = 0; bit < 24 * 8 && good; bit++) {
+        uint8_t *f = wal + HEADER + 2 * FRAME;
+        make_wal(wal, 5, 0x14, false, 3007000, 4096);
+        f[bit / 8] ^= (uint8_t)(1U << bit % 8);
+        good = scan_bytes(wal, HEADER + 5 * FRAME, &scan, &err) == ERR_CORRUPT;
+        if (!good)
+            diag("bit %" PRIu64 " is not found", bit);
+    }
+    ok(good, "a bit of it is found, also the only one of its size");
+    make_wal(wal, 5, 0x14, false, 3007000, 4096);
+    memset(wal + HEADER + 2 * FRAME + 8, 0, 8);
+    is_i64(scan_bytes(wal, HEADER + 5 * FRAME, &scan, &err), ERR_CORRUPT,
+           "so are salts that are gone altogether");
+    make_wal(wal, 5, 0x10, false, 3007000, 4096);
+    memset(wal + HEADER + 2 * FRAME + 8, 0, 8);
+    is_i64(scan_bytes(wal, HEADER + 5 * FRAME, &scan, &err), 0,
+           "in the last transaction they are a torn tail");
+    ok(scan.frames == 2 && scan.committed == 0, "and only what is before them counts");
+}
+
+/* Sectors are written whole, frames are not: a header of which the beginning is of an older frame,
+ * and the rest of this one, is no commit. */
+static void test_torn_header(void)
+{
+    static uint8_t wal[WAL_BYTES];
+    struct wal_scan scan;
+    struct err err;
+    unsigned across = 0;
+    bool good = true;
+    for (uint32_t i = 1; i < FRAMES - 2 && good; i++) {
+        size_t at = HEADER + (size_t)i * FRAME, in_sector = 512 - at % 512;
+        if (in_sector >= 24)
+            continue;
+        across++;
+        make_wal(wal, FRAMES, UINT64_C(1) << (FRAMES - 1), false, 3007000, 4096);
+        put_be32(wal + at + 4, 9);
+        memset(wal + at - (512 - in_sector), 'o', 512 - in_sector);
+        good = scan_bytes(wal, WAL_BYTES, &scan, &err) == 0 && scan.torn && scan.committed == 0;
+        if (!good)
+            diag("frame %u, %zu bytes of its header in the first sector: %s", (unsigned)i,
+                 in_sector, err.text);
+    }
+    ok(good && across > 0, "%u headers that lie across two sectors", across);
+}
+
 static void test_garbage(void)
 {
     static char garbage[3 * FRAME];
@@ -253,6 +389,9 @@ int main(void)
     test_rotten_commit();
     test_rotten_header();
     test_rotten_past();
+    test_other_headers();
+    test_rotten_proof();
+    test_torn_header();
     test_garbage();
     return done();
 }
