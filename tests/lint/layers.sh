@@ -15,7 +15,7 @@ declare -A owner=(
     [jansson]="json" [sqlite3]="store" [uv]="net" [microhttpd]="net" [curl/]="net client"
     [isa-l]="base" [xxhash]="base" [nettle/]="base" [bsd/]="any"
 )
-system='^(assert|ctype|dirent|endian|errno|fcntl|float|getopt|inttypes|limits|locale|math|netdb|poll|pthread|regex|sched|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|termios|time|ucontext|unistd|wchar|arpa/inet|execinfo|net/if|netinet/(in|tcp|ip)|sys/(epoll|eventfd|file|inotify|ioctl|mman|param|prctl|queue|random|resource|select|signalfd|socket|stat|statfs|statvfs|syscall|sysinfo|time|timerfd|types|uio|un|utsname|vfs|wait)|linux/[a-z_/]+)\.h$'
+system='^(assert|ctype|dirent|dlfcn|endian|errno|fcntl|float|getopt|inttypes|limits|locale|math|netdb|poll|pthread|regex|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|termios|time|ucontext|unistd|wchar|arpa/inet|execinfo|net/if|netinet/(in|tcp|ip)|sys/(epoll|eventfd|file|inotify|ioctl|mman|param|prctl|queue|random|resource|select|signalfd|socket|stat|statfs|statvfs|syscall|sysinfo|time|timerfd|types|uio|un|utsname|vfs|wait)|linux/[a-z_/]+)\.h$'
 
 failed=0
 complain() {
