@@ -152,7 +152,7 @@ struct carry {
 
     bool stalled, flush_failing, disk_low, shutting_down;
     uint64_t low_due_us; /* disk_low: leadership is not handed over before */
-    bool transfer_told; /* see carry_transfer_told */
+    bool transfer_told;  /* see carry_transfer_told */
     uint64_t next_stream;
     uint64_t overlay_bytes;
 
