@@ -21,10 +21,16 @@ static int parent_sync(const char *path, struct err *err)
     char *slash = strrchr(copy, '/');
     ASSERT(slash); /* the path is absolute */
     slash[slash == copy ? 1 : 0] = '\0';
-    int rc = 0;
+    int errnum = 0;
+#ifdef RAFTKV_TEST_VFS
+    errnum = test_vfs_directory_sync(copy);
+#endif
     int fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) != 0)
-        rc = err_errno(err, ERR_IO, errno, "%s: cannot sync the directory", copy);
+    if (!errnum && (fd < 0 || fsync(fd) != 0))
+        errnum = errno;
+    int rc = 0;
+    if (errnum)
+        rc = err_errno(err, ERR_IO, errnum, "%s: cannot sync the directory", copy);
     if (fd >= 0)
         close(fd);
     mem_free(copy);
@@ -201,9 +207,10 @@ uint64_t data_dir_file_bytes(const struct data_dir *d, const char *name)
     return fstatat(d->fd, name, &st, 0) == 0 ? (uint64_t)st.st_size : 0;
 }
 
-/* "kv.7.db-wal" -> 7, "-wal" */
+/* "kv.7.db-wal" -> 7, "-wal". What is no name of ours may be a user's copy, and is left alone. */
 bool kv_file_parse(const char *name, uint64_t *generation, const char **suffix)
 {
+    static const char *const suffixes[] = {"", "-wal", "-shm", "-journal"};
     if (strncmp(name, "kv.", 3) != 0 || name[3] < '1' || name[3] > '9')
         return false;
     char *end;
@@ -213,7 +220,11 @@ bool kv_file_parse(const char *name, uint64_t *generation, const char **suffix)
         return false;
     *generation = v;
     *suffix = end + 3;
-    return true;
+    for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++) {
+        if (strcmp(*suffix, suffixes[i]) == 0)
+            return true;
+    }
+    return false;
 }
 
 /* ---- plain files ---- */
