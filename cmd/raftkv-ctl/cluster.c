@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "cmd/raftkv-ctl/ctl.h"
+#include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/hash.h"
 #include "lib/json/api.h"
@@ -27,18 +28,20 @@ static struct slice body_of(const struct ctl *c)
     return slice_of(c->reply.body.data, c->reply.body.len);
 }
 
+int look_at_status(struct ctl *c, const char *path, struct api_status *s, struct err *err)
+{
+    memset(s, 0, sizeof(*s));
+    int code = client_read(c->client, path, &c->reply, err);
+    if (code != 0 || api_status_decode(body_of(c), s, err) == 0)
+        return code;
+    err_prefix(err, "the reply of %s", c->reply.endpoint);
+    return err->code = ERR_INTERNAL;
+}
+
 int read_status(struct ctl *c, const char *path, struct api_status *s)
 {
     struct err err;
-    memset(s, 0, sizeof(*s));
-    int code = client_read(c->client, path, &c->reply, &err);
-    if (code == 0) {
-        code = api_status_decode(body_of(c), s, &err);
-        if (code != 0) {
-            code = ERR_INTERNAL;
-            err_prefix(&err, "the reply of %s", c->reply.endpoint);
-        }
-    }
+    int code = look_at_status(c, path, s, &err);
     return code == 0 ? EXIT_DONE : ctl_failed(c, code, &err, NULL);
 }
 
@@ -127,21 +130,21 @@ const struct ctl_command status_command = {
 
 /* ---- leader ---- */
 
-/* A status with a leader, from whichever node knows one; `except` (may be NULL) does not count. */
-static int await_leader(struct ctl *c, const char *except, struct api_status *s)
+/* A status with a leader, from whichever node knows one. */
+static int await_leader(struct ctl *c, struct api_status *s)
 {
     uint64_t deadline_us = clock_now_us() + c->timeout_ms * 1000;
+    struct err err;
     for (;;) {
-        int status = read_status(c, "/status", s);
-        if (status != EXIT_DONE)
-            return status;
-        if (s->leader[0] && !(except && strcmp(s->leader, except) == 0))
+        int code = look_at_status(c, "/status", s, &err);
+        if (code == 0 && s->leader[0])
             return EXIT_DONE;
         client_turn(c->client);
-        if (!poll_wait(deadline_us)) {
-            ctl_note("%s: no leader is known (%s)", c->command, c->reply.endpoint);
-            return EXIT_UNAVAILABLE;
-        }
+        if (code == 0 && poll_wait(deadline_us))
+            continue;
+        if (code == 0)
+            code = err_set(&err, ERR_NO_LEADER, "no leader is known (%s)", c->reply.endpoint);
+        return ctl_failed(c, code, &err, NULL);
     }
 }
 
@@ -170,12 +173,13 @@ static int settle_transfer(struct ctl *c, const char *old, const char *to, const
 {
     uint64_t deadline_us = clock_now_us() + c->timeout_ms * 1000;
     struct api_status s;
+    struct err err;
     do {
-        int status = await_leader(c, NULL, &s);
-        if (status != EXIT_DONE)
-            return err_exit_status(ERR_UNKNOWN);
-        if (to ? leads(&s, to) : strcmp(s.leader, old) != 0)
+        int code = look_at_status(c, "/status", &s, &err);
+        if (code == 0 && s.leader[0] && (to ? leads(&s, to) : strcmp(s.leader, old) != 0))
             return print_leader(c, &s);
+        if (code != 0 || !s.leader[0])
+            client_turn(c->client);
     } while (poll_wait(deadline_us));
     c->reply.outcome = OUTCOME_UNKNOWN;
     return ctl_failed(c, ERR_UNKNOWN, why, "transfer");
@@ -187,27 +191,16 @@ static int transfer(struct ctl *c, const char *to)
     struct err err;
     struct buf body;
     char old[sizeof(s.leader)];
-    int status = await_leader(c, NULL, &s);
+    if (to && !member_name_valid(to, strlen(to)))
+        return ctl_usage(c, "\"%.80s\" is no name or id of a member", to);
+    int status = await_leader(c, &s);
     if (status != EXIT_DONE)
         return status;
     memcpy(old, s.leader, sizeof(old));
-    buf_init(&body, 2 * ERR_TEXT_BYTES);
-    int code = 0;
-    if (to) {
-        code = utf8_valid(to, strlen(to)) ? buf_append_str(&body, "{\"to\":") : ERR_BAD_REQUEST;
-        if (code == 0)
-            code = json_quote(slice_str(to), &body);
-        if (code == 0)
-            code = buf_append_str(&body, "}");
-    } else {
-        code = buf_append_str(&body, "{}");
-    }
-    if (code != 0) {
-        buf_release(&body);
-        return ctl_usage(c, "this is no name or id of a member");
-    }
-    code = client_change(c->client, CLIENT_POST, "/leader", slice_of(body.data, body.len),
-                         &c->reply, &err);
+    buf_init(&body, LIMIT_NAME_BYTES + 16);
+    ASSERT((to ? buf_printf(&body, "{\"to\":\"%s\"}", to) : buf_append_str(&body, "{}")) == 0);
+    int code = client_change(c->client, CLIENT_POST, "/leader", slice_of(body.data, body.len),
+                             &c->reply, &err);
     buf_release(&body);
     if (code != 0 && c->reply.outcome == OUTCOME_NOT_APPLIED)
         return ctl_failed(c, code, &err, "transfer");
@@ -223,7 +216,7 @@ static int run_leader(struct ctl *c, int argc, const char *const *argv)
         return ctl_usage(c, "unknown subcommand '%.64s': want transfer", argv[0]);
     if (argc > 0)
         return transfer(c, argc > 1 ? argv[1] : NULL);
-    int status = await_leader(c, NULL, &s);
+    int status = await_leader(c, &s);
     return status == EXIT_DONE ? print_leader(c, &s) : status;
 }
 

@@ -75,7 +75,9 @@ void table_free(struct table *t);
 /* The members as a table, as `status` and `member list` show them; sorts them by name. */
 struct api_status;
 void print_members(struct api_status *s);
-/* The cluster as a node knows it, from /status or /members. 0, or the exit status of a failure. */
+/* The cluster as a node knows it, from /status or /members; the error of a failure. */
+int look_at_status(struct ctl *c, const char *path, struct api_status *s, struct err *err);
+/* The same; a failure is told, and its exit status returned. */
 int read_status(struct ctl *c, const char *path, struct api_status *s);
 /* Waits until the clock has moved by a poll interval; false when `deadline_us` is over. */
 bool poll_wait(uint64_t deadline_us);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "cmd/raftkv-ctl/ctl.h"
+#include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/base/hash.h"
 #include "lib/json/api.h"
@@ -24,12 +25,15 @@ static const struct opt member_options[] = {
      WAIT_MAX_MS, NULL, "10m"},
 };
 
-/* What a change is to lead to. */
+/* What a change is to lead to. Neither `comes` nor `goes`: whom it is about is not known here, and
+ * only the answer tells. */
 struct goal {
     const char *verb;                 /* "add", as messages say it */
     char comes[LIMIT_NAME_BYTES + 1]; /* name of the member that is to be there; "": none */
+    const char *url;                  /* … under this address; NULL: whichever */
     const char *role;                 /* … in this role */
     raft_id goes;                     /* member that is not to be there; 0: none */
+    char goes_name[LIMIT_NAME_BYTES + 1];
 };
 
 static const struct api_member *by_name(const struct api_status *s, const char *name)
@@ -57,13 +61,25 @@ static const struct api_member *by_text(const struct api_status *s, const char *
     return m;
 }
 
+/* The member that comes, once it is there: who goes may have the same name. */
+static const struct api_member *comer(const struct goal *g, const struct api_status *s)
+{
+    for (uint32_t i = 0; g->comes[0] && i < s->member_count; i++) {
+        const struct api_member *m = &s->members[i];
+        if (strcmp(m->name, g->comes) == 0 && m->id != g->goes &&
+            (!g->url || strcmp(m->url, g->url) == 0))
+            return m;
+    }
+    return NULL;
+}
+
 static bool reached(const struct goal *g, const struct api_status *s)
 {
     if (g->goes && by_id(s, g->goes))
         return false;
     if (!g->comes[0])
-        return true;
-    const struct api_member *m = by_name(s, g->comes);
+        return g->goes != 0;
+    const struct api_member *m = comer(g, s);
     return m && strcmp(m->role, g->role) == 0;
 }
 
@@ -71,7 +87,7 @@ static bool reached(const struct goal *g, const struct api_status *s)
 static void show_progress(const struct goal *g, const struct api_status *s, char last[160])
 {
     char line[160];
-    const struct api_member *m = g->comes[0] ? by_name(s, g->comes) : NULL;
+    const struct api_member *m = comer(g, s);
     if (m)
         snprintf(line, sizeof(line), "%s: %s, %" PRIu64 " of %" PRIu64 " entries", m->name, m->role,
                  m->match, s->commit > m->match ? s->commit : m->match);
@@ -85,13 +101,13 @@ static void show_progress(const struct goal *g, const struct api_status *s, char
 /* Whether the cluster is at it: else nothing is to be waited for. */
 static bool under_way(const struct goal *g, const struct api_status *s)
 {
-    return s->change.kind || (g->comes[0] && by_name(s, g->comes));
+    return s->change.kind || comer(g, s);
 }
 
 static int print_result(struct ctl *c, const struct goal *g, const struct api_status *s)
 {
     char id[HEX64_BYTES];
-    const struct api_member *m = g->comes[0] ? by_name(s, g->comes) : NULL;
+    const struct api_member *m = comer(g, s);
     if (c->output == OUTPUT_JSON)
         ctl_print_body(c);
     else if (m)
@@ -99,30 +115,38 @@ static int print_result(struct ctl *c, const struct goal *g, const struct api_st
     return EXIT_DONE;
 }
 
-/* `sent_us`: when the change was answered or lost; `why`: what was lost, or NULL. */
+/* The only endpoints that answer are those of the member that goes, and it says that it is gone. */
+static bool left_behind(const struct ctl *c, const struct goal *g, int code)
+{
+    return code == ERR_REMOVED && !g->comes[0] && g->goes &&
+           strcmp(c->reply.node, g->goes_name) == 0;
+}
+
+/* Until the membership shows it; `why`: that the answer was lost, or NULL if it was "done". */
 static int await_goal(struct ctl *c, const struct goal *g, const struct err *why)
 {
     uint64_t now_us = clock_now_us();
     uint64_t deadline_us = now_us + wait_ms * 1000;
     uint64_t seen_us = now_us + c->timeout_ms * 1000; /* until then it must have begun */
+    bool begun = !why, told = false;
     char last[160] = "";
     struct api_status s;
     struct err err;
     for (;;) {
-        int code = client_read(c->client, "/status", &c->reply, &err);
-        if (code == 0)
-            code = api_status_decode(slice_of(c->reply.body.data, c->reply.body.len), &s, &err);
-        if (code == ERR_REMOVED && g->goes)
+        int code = look_at_status(c, "/status", &s, &err);
+        if (left_behind(c, g, code))
             return EXIT_DONE;
         if (code == 0 && reached(g, &s))
             return print_result(c, g, &s);
         if (code == 0) {
+            begun = under_way(g, &s);
             show_progress(g, &s, last);
-            if (!under_way(g, &s) && clock_now_us() >= seen_us)
-                break;
         }
-        if (!poll_wait(deadline_us))
+        if ((!begun && clock_now_us() >= seen_us) || !poll_wait(deadline_us))
             break;
+        if (code != 0 && !told)
+            ctl_note("%s: nobody tells how it goes: %s", g->verb, err.text);
+        told = code != 0;
     }
     c->reply.outcome = OUTCOME_UNKNOWN;
     if (!why)
@@ -131,36 +155,39 @@ static int await_goal(struct ctl *c, const struct goal *g, const struct err *why
     return ctl_failed(c, ERR_UNKNOWN, why ? why : &err, g->verb);
 }
 
-static int change(struct ctl *c, const struct goal *g, enum client_change verb, const char *path,
+static int change(struct ctl *c, struct goal *g, enum client_change verb, const char *path,
                   struct slice body)
 {
     struct err err;
     int code = client_change(c->client, verb, path, body, &c->reply, &err);
     if (code != 0 && c->reply.outcome != OUTCOME_UNKNOWN)
         return ctl_failed(c, code, &err, g->verb);
-    if (code == 0 && wait_ms == 0) {
+    bool known = g->comes[0] || g->goes;
+    if (code != 0)
+        return known ? await_goal(c, g, &err) : ctl_failed(c, code, &err, g->verb);
+    if (wait_ms == 0 || !known) {
         if (c->output == OUTPUT_JSON)
             ctl_print_body(c);
         return EXIT_DONE;
     }
-    return await_goal(c, g, code == 0 ? NULL : &err);
+    g->url = NULL; /* the node has taken it for the one we meant */
+    return await_goal(c, g, NULL);
 }
 
 /* "/members/ID/WHAT"; the member is looked up first, since its name is free again afterwards. */
 static int begin(struct ctl *c, const char *id, const char *what, struct buf *path,
                  struct api_status *s)
 {
-    int status = read_status(c, "/status", s);
-    if (status != EXIT_DONE)
-        return status;
-    int code = buf_append_str(path, "/members/");
-    if (code == 0)
-        code = target_encode(slice_str(id), false, path);
-    if (code == 0)
-        code = buf_append_str(path, what);
-    if (code != 0)
-        return ctl_usage(c, "this is no name or id of a member");
-    return EXIT_DONE;
+    if (!member_name_valid(id, strlen(id))) /* a member id in hex is one, too */
+        return ctl_usage(c, "\"%.80s\" is no name or id of a member", id);
+    ASSERT(buf_printf(path, "/members/%s%s", id, what) == 0);
+    return read_status(c, "/status", s);
+}
+
+static void set_goes(struct goal *g, const struct api_member *m)
+{
+    g->goes = m ? m->id : 0;
+    snprintf(g->goes_name, sizeof(g->goes_name), "%s", m ? m->name : "");
 }
 
 static bool set_name(struct goal *g, const char *name)
@@ -185,7 +212,7 @@ static int request_body(struct ctl *c, const char *name, const char *url, bool w
 static int add(struct ctl *c, const char *const *argv, struct buf *path, struct buf *body)
 {
     (void)path;
-    struct goal g = {.verb = "add", .role = stay_learner ? "learner" : "voter"};
+    struct goal g = {.verb = "add", .url = argv[1], .role = stay_learner ? "learner" : "voter"};
     if (!set_name(&g, argv[0]))
         return ctl_usage(c, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}", argv[0]);
     int status = request_body(c, argv[0], argv[1], true, body);
@@ -202,8 +229,7 @@ static int remove_member(struct ctl *c, const char *const *argv, struct buf *pat
     int status = begin(c, argv[0], "", path, &s);
     if (status != EXIT_DONE)
         return status;
-    const struct api_member *m = by_text(&s, argv[0]);
-    g.goes = m ? m->id : 0;
+    set_goes(&g, by_text(&s, argv[0]));
     return change(c, &g, CLIENT_DELETE, (const char *)path->data, slice_of(NULL, 0));
 }
 
@@ -223,13 +249,12 @@ static int promote(struct ctl *c, const char *const *argv, struct buf *path, str
 
 static int replace(struct ctl *c, const char *const *argv, struct buf *path, struct buf *body)
 {
-    struct goal g = {.verb = "replace", .role = "voter"};
+    struct goal g = {.verb = "replace", .url = argv[2], .role = "voter"};
     struct api_status s;
     int status = begin(c, argv[0], "/replace", path, &s);
     if (status != EXIT_DONE)
         return status;
-    const struct api_member *m = by_text(&s, argv[0]);
-    g.goes = m ? m->id : 0;
+    set_goes(&g, by_text(&s, argv[0]));
     if (!set_name(&g, argv[1]))
         return ctl_usage(c, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}", argv[1]);
     status = request_body(c, argv[1], argv[2], false, body);

@@ -71,6 +71,10 @@ usage_error() { # what the line must name, arguments…
     usage_error frob member frob
     usage_error 'want add NAME URL' member add a
     usage_error 'is no name' member add 'a b' http://127.0.0.1:1
+    usage_error 'is no name or id' member remove ''
+    usage_error 'is no name or id' member promote 'a/b'
+    usage_error 'is no name or id' member replace $'\xff' node9 http://127.0.0.1:1
+    usage_error 'is no name or id' leader transfer ''
     usage_error frob leader frob
     usage_error /nonexistent put a --file /nonexistent
     usage_error /tmp put a --file /tmp
@@ -342,30 +346,32 @@ usage_error() { # what the line must name, arguments…
     done
 }
 
+# "No leader", and that there will be none within the time: the call ends at this answer.
+NO_LEADER='{"error":{"code":"no_leader","message":"m","outcome":"not_applied","retryable":true,"retry_after_ms":3600000}}'
+
 @test "no leader: exit status 4, and nothing is written" {
-    scripted_server reply 503 '{"error":{"code":"no_leader","message":"m","outcome":"not_applied","retryable":true}}'
-    run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --timeout 300ms --endpoints "$scripted_url" put a b
+    scripted_server reply 503 "$NO_LEADER"
+    run --separate-stderr "$RAFTKV_BIN/raftkv-ctl" --timeout 60s --endpoints "$scripted_url" put a b
     assert_equal "$status" 4
     assert_complaint "$scripted_url"
 }
 
 @test "an unknown outcome of a write is exit status 5, never less; of a read 4" {
     pause_node node1
-    run --separate-stderr ctl --timeout 300ms put unknown v
+    run --separate-stderr ctl --timeout 1s put unknown v
     put_status=$status put_stderr=$stderr
-    run ctl --timeout 300ms get unknown
+    run ctl --timeout 1s get unknown
     get_status=$status
     resume_node node1
     assert_equal "$put_status" 5
     [[ $put_stderr == *"may have been applied"* ]]
     assert_equal "$get_status" 4
     scripted_server reset 0 ''
-    run "$RAFTKV_BIN/raftkv-ctl" --timeout 300ms --endpoints "$scripted_url" delete a
+    run "$RAFTKV_BIN/raftkv-ctl" --timeout 1s --endpoints "$scripted_url" delete a
     assert_equal "$status" 5
     # Lost once, then refused by a node that knows nothing of the first try.
-    scripted_server reset 0 '' reply 503 \
-        '{"error":{"code":"no_leader","message":"m","outcome":"not_applied","retryable":true}}'
-    run "$RAFTKV_BIN/raftkv-ctl" --timeout 300ms --endpoints "$scripted_url" put a b
+    scripted_server reset 0 '' reply 503 "$NO_LEADER"
+    run "$RAFTKV_BIN/raftkv-ctl" --timeout 60s --endpoints "$scripted_url" put a b
     assert_equal "$status" 5
 }
 
@@ -415,6 +421,101 @@ usage_error() { # what the line must name, arguments…
     assert_complaint 'standard input'
     run ctl get full
     assert_output v
+}
+
+# ---- changes of members and leadership whose answer is lost
+
+member_json() { # NAME ID ROLE STATE PORT MATCH
+    printf '{"name":"%s","id":"%016x","url":"http://127.0.0.1:%s","role":"%s","state":"%s","match":%s,"last_contact_ms":0,"reachable":true}' \
+        "$1" "$2" "$5" "$3" "$4" "$6"
+}
+
+status_json() { # MEMBERS_JSON [CHANGE_JSON]
+    printf '{"cluster":"%032x","leader":"node1","term":1,"index":{"commit":9,"applied":9},"fault_tolerance":0,"members":[%s],"change":%s}' \
+        1 "$1" "${2:-null}"
+}
+
+scripted_ctl() { # ARGUMENT…: with --timeout 1s at the scripted server
+    run --separate-stderr timeout 30 "$RAFTKV_BIN/raftkv-ctl" --timeout 1s --endpoints "$scripted_url" "$@"
+}
+
+assert_unknown() {
+    assert_equal "$status" 5
+    assert_output ''
+    [[ $stderr == *'outcome unknown'* ]] || fail_with "stderr: $stderr"
+}
+
+@test "a lost change that the membership does not show is of unknown outcome" {
+    local one
+    one=$(status_json "$(member_json node1 1 voter leader 1 9)")
+    # Whom it is about is not known to the node that was asked.
+    scripted_server reply 200 "$one" reset 0 '' reply 200 "$one"
+    scripted_ctl member remove node7
+    assert_unknown
+    scripted_server reply 200 "$one" reset 0 '' reply 200 "$one"
+    scripted_ctl member promote node7
+    assert_unknown
+    # Another member has the name.
+    scripted_server reset 0 '' reply 200 "$one"
+    scripted_ctl member add node1 http://127.0.0.1:2
+    assert_unknown
+    # It is still there, or not there yet.
+    scripted_server reply 200 "$one" reset 0 '' reply 200 "$one"
+    scripted_ctl member remove node1
+    assert_unknown
+    scripted_server reply 200 "$one" reset 0 '' reply 200 "$one"
+    scripted_ctl leader transfer
+    assert_unknown
+}
+
+@test "a lost change that the membership shows is done" {
+    local one
+    one=$(status_json "$(member_json node1 1 voter leader 1 9)")
+    scripted_server reply 200 "$(status_json "$(member_json node1 1 voter leader 1 9),$(member_json node2 2 voter follower 2 9)")" \
+        reset 0 '' reply 200 "$one"
+    scripted_ctl member remove node2
+    assert_success
+    scripted_server reset 0 '' reply 200 "$one"
+    scripted_ctl member add node1 http://127.0.0.1:1
+    assert_success
+    assert_output 'node1  0000000000000001  voter'
+}
+
+@test "a lost change and nobody to tell of it: unknown, and not after ten minutes" {
+    local one
+    one=$(status_json "$(member_json node1 1 voter leader 1 9)")
+    scripted_server reset 0 ''
+    scripted_ctl member add node9 http://127.0.0.1:1
+    assert_unknown
+    [[ $stderr == *'nobody tells'* ]]
+    scripted_server reply 200 "$one" reset 0 ''
+    scripted_ctl leader transfer node2
+    assert_unknown
+}
+
+@test "only the member that was removed can tell so by being removed" {
+    local members removed
+    members=$(member_json node1 1 voter leader 1 9),$(member_json fake 2 voter follower 2 9)
+    removed='{"error":{"code":"removed","message":"m","retryable":false}}'
+    scripted_server reply 200 "$(status_json "$members")" reset 0 '' reply 503 "$removed"
+    scripted_ctl member remove node1
+    assert_unknown
+    scripted_server reply 200 "$(status_json "$members")" reset 0 '' reply 503 "$removed"
+    scripted_ctl member remove fake # as the scripted server calls itself
+    assert_success
+}
+
+@test "member replace under the same name shows the catch-up of the new one" {
+    local old new change='{"kind":"replace","phase":"catching_up","id":"0000000000000003"}'
+    old=$(member_json node2 2 voter unknown 2 8)
+    new=$(member_json node2 3 learner follower 3 5)
+    scripted_server reply 200 "$(status_json "$old")" reply 200 '{}' \
+        reply 200 "$(status_json "$old,$new" "$change")" \
+        reply 200 "$(status_json "$(member_json node2 3 voter follower 3 9)")"
+    scripted_ctl member replace node2 node2 http://127.0.0.1:3
+    assert_success
+    assert_output 'node2  0000000000000003  voter'
+    assert_equal "$stderr" 'raftkv-ctl: node2: learner, 5 of 9 entries'
 }
 
 @test "another program's server is told from a node: exit status 70, of a write 5" {
