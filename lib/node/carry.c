@@ -336,7 +336,7 @@ void carry_hand_out(struct carry *c, uint64_t now_us)
         c->handed += n;
         c->io.apply(c->io.self, batch, n);
     }
-    carry_reads_ready(c);
+    carry_reads_ready(c, now_us);
     log_cache_trim(&c->cache, (c->handed < durable ? c->handed : durable) + 1,
                    c->options.cache_bytes_max);
 }

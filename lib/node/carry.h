@@ -197,8 +197,8 @@ void carry_write_request(struct carry *c, struct carry_request *r, struct comman
                          uint64_t now_us);
 void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_us);
 /* The state machine has evaluated it. true: the result may be given out. false: the carry has taken
- * the request back (its lease had ended before the value was read) and asks for it again later.
- * `now_us` is freshly read. */
+ * the request back (its lease had ended before the value was read, or the state was found to be
+ * wrong) and asks for it again later. `now_us` is freshly read. */
 bool carry_read_done(struct carry *c, struct carry_request *r, uint64_t now_us);
 
 /* What to tell the client of a write that was forwarded and ended so: `sent` is false only if no

@@ -190,7 +190,7 @@ void carry_requests_turn(struct carry *c, uint64_t now_us);
 void carry_requests_expire(struct carry *c, uint64_t now_us);
 uint64_t carry_requests_wake_us(const struct carry *c);
 void carry_read_result(struct carry *c, const struct raft_read_result *result, uint64_t now_us);
-void carry_reads_ready(struct carry *c);
+void carry_reads_ready(struct carry *c, uint64_t now_us);
 void carry_resolve(struct carry *c, const struct carry_applied_entry *e);
 void carry_writes_superseded(struct carry *c,
                              raft_index up_to); /* a snapshot covers them: unknown */

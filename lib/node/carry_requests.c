@@ -303,33 +303,6 @@ bool carry_forward_outcome(bool sent, int code, int status, struct carry_answer 
 
 /* ---- reads ---- */
 
-/* While the state machine changes its files nothing may be asked of it. */
-static void dispatch_read(struct carry *c, struct carry_request *r)
-{
-    if (r->index > c->handed || c->install == INSTALL_SWITCHING) {
-        r->state = CARRY_APPLYING;
-        RB_INSERT(carry_index_tree, &c->reads, r);
-        deadline_set(c, r);
-        return;
-    }
-    deadline_clear(c, r);
-    r->state = CARRY_READING;
-    c->io.read(c->io.self, r);
-}
-
-void carry_reads_ready(struct carry *c)
-{
-    struct carry_request *r;
-
-    if (c->install == INSTALL_SWITCHING) {
-        return;
-    }
-    while ((r = RB_MIN(carry_index_tree, &c->reads)) != NULL && r->index <= c->handed) {
-        RB_REMOVE(carry_index_tree, &c->reads, r);
-        dispatch_read(c, r);
-    }
-}
-
 /* How long ago this node was known to be up to date: a follower by what its leader had committed
  * when it last spoke, once that is applied here. What a leader answers it has applied itself, so by
  * its lease it is up to date once it has applied what others had answered before it led. */
@@ -342,6 +315,61 @@ static bool fresh_enough(const struct carry *c, uint64_t max_stale_us, uint64_t 
     return c->fresh_us > 0 && now_us - c->fresh_us <= max_stale_us;
 }
 
+/* Why a read is not served by this node's state as it is now; 0: it is. */
+static int unfit(const struct carry *c, const struct carry_request *r, uint64_t now_us,
+                 const char **why)
+{
+    if (raft_removed(c->raft)) {
+        *why = "this node was removed from the cluster";
+        return ERR_REMOVED;
+    }
+    if (c->fenced) {
+        *why = "this node's state differs from that of a majority; ask another";
+        return ERR_NO_LEADER;
+    }
+    if (r->mode == CARRY_STALE && r->max_stale_us > 0 &&
+        !fresh_enough(c, r->max_stale_us, now_us)) {
+        *why = "this node cannot say that it is as fresh as asked for";
+        return ERR_TOO_STALE;
+    }
+    return 0;
+}
+
+/* While the state machine changes its files nothing may be asked of it. */
+static void dispatch_read(struct carry *c, struct carry_request *r, uint64_t now_us)
+{
+    const char *why;
+    int code;
+
+    if (r->index > c->handed || c->install == INSTALL_SWITCHING) {
+        r->state = CARRY_APPLYING;
+        RB_INSERT(carry_index_tree, &c->reads, r);
+        deadline_set(c, r);
+        return;
+    }
+    code = unfit(c, r, now_us, &why); /* it may have waited long */
+    if (code != 0) {
+        answer_error(c, r, code, OUTCOME_NONE, why);
+        return;
+    }
+    deadline_clear(c, r);
+    r->state = CARRY_READING;
+    c->io.read(c->io.self, r);
+}
+
+void carry_reads_ready(struct carry *c, uint64_t now_us)
+{
+    struct carry_request *r;
+
+    if (c->install == INSTALL_SWITCHING) {
+        return;
+    }
+    while ((r = RB_MIN(carry_index_tree, &c->reads)) != NULL && r->index <= c->handed) {
+        RB_REMOVE(carry_index_tree, &c->reads, r);
+        dispatch_read(c, r, now_us);
+    }
+}
+
 static void batch_read(struct carry *c, struct carry_request *r, enum carry_read_list list)
 {
     r->state = CARRY_BATCHED;
@@ -352,27 +380,23 @@ static void batch_read(struct carry *c, struct carry_request *r, enum carry_read
 
 void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_us)
 {
+    const char *why;
+    int code;
+
     ASSERT(r->state == CARRY_IDLE && !r->write);
     r->entry = NULL;
     r->term = 0;
     r->index = r->min_index;
     r->lease_until_us = 0;
     c->pending_reads++;
+    code = unfit(c, r, now_us, &why);
     if (c->pending_reads > c->options.pending_reads_max) {
         answer_error(c, r, ERR_OVERLOADED, OUTCOME_NONE, "too many reads are pending");
-    } else if (raft_removed(c->raft)) {
-        answer_error(c, r, ERR_REMOVED, OUTCOME_NONE, "this node was removed from the cluster");
-    } else if (c->fenced) {
-        answer_error(c, r, ERR_NO_LEADER, OUTCOME_NONE,
-                     "this node's state differs from that of a majority; ask another");
+    } else if (code != 0) {
+        answer_error(c, r, code, OUTCOME_NONE, why);
     } else if (r->mode == CARRY_STALE) {
-        if (r->max_stale_us > 0 && !fresh_enough(c, r->max_stale_us, now_us)) {
-            answer_error(c, r, ERR_TOO_STALE, OUTCOME_NONE,
-                         "this node cannot say that it is as fresh as asked for");
-            return;
-        }
         c->figures.reads_stale++;
-        dispatch_read(c, r);
+        dispatch_read(c, r, now_us);
     } else {
         batch_read(c, r, r->mode == CARRY_LEASE ? READS_BY_LEASE : READS_BY_INDEX);
     }
@@ -480,7 +504,7 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
             } else {
                 c->figures.reads_by_index++;
             }
-            dispatch_read(c, r);
+            dispatch_read(c, r, now_us);
         } else if (raft_leader(c->raft) != 0 && r->deadline_us > now_us) {
             ask_again(c, r, b, now_us);
         } else {
@@ -501,7 +525,7 @@ static bool lease_held(const struct carry *c, const struct carry_request *r, uin
 bool carry_read_done(struct carry *c, struct carry_request *r, uint64_t now_us)
 {
     ASSERT(r->state == CARRY_READING);
-    if (r->lease_until_us > 0 && !lease_held(c, r, now_us)) {
+    if (c->fenced || (r->lease_until_us > 0 && !lease_held(c, r, now_us))) {
         batch_read(c, r, READS_BY_INDEX);
         return false;
     }

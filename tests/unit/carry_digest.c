@@ -78,6 +78,40 @@ static void a_follower_in_the_minority_is_fenced(void)
     rig_free(r);
 }
 
+/* Reads that came before it was known: none is told what the wrong state says. */
+static void reads_that_wait_when_it_is_fenced(void)
+{
+    struct rig *r = rig_new((struct rig_plan){0});
+    struct rig_request *waits, *evaluated;
+
+    rig_elect(r, 1);
+    rig_put_now(r, 1, "k", "v");
+    waits = rig_read(r, 3,
+                     (struct rig_read){.key = "k",
+                                       .mode = CARRY_STALE,
+                                       .min_index = carry_applied_index(rig_carry(r, 3)) + 1});
+    r->nodes[3].hold.results = true;
+    evaluated = rig_get(r, 3, "k", CARRY_STALE);
+    rig_settle(r);
+    CHECK_EQ(evaluated->evaluations, 1);
+    flushed(r, 1, 8, right);
+    flushed(r, 2, 8, right);
+    flushed(r, 3, 8, wrong);
+    tell(r, 2, 1);
+    tell(r, 3, 1);
+    heartbeat(r);
+    REQUIRE(carry_fenced(rig_carry(r, 3)));
+    CHECK_EQ(waits->answers + evaluated->answers, 0);
+    r->nodes[3].hold.results = false;
+    rig_put_now(r, 1, "k", "v2"); /* what the one waited for */
+    heartbeat(r);
+    CHECK_EQ(waits->answers, 1);
+    CHECK_EQ(waits->answer.code, ERR_NO_LEADER);
+    CHECK_EQ(evaluated->answers, 1);
+    CHECK_EQ(evaluated->answer.code, ERR_NO_LEADER);
+    rig_free(r);
+}
+
 static void a_fenced_node_stands_for_no_election(void)
 {
     struct rig *r = three(right, right, wrong);
@@ -145,6 +179,7 @@ static void digests_of_another_term_say_nothing(void)
 static const struct test_case cases[] = {
     {"equal states fence nobody", equal_states_fence_nobody},
     {"a follower in the minority is fenced", a_follower_in_the_minority_is_fenced},
+    {"reads that wait when their node is fenced are refused", reads_that_wait_when_it_is_fenced},
     {"a fenced node stands for no election", a_fenced_node_stands_for_no_election},
     {"a leader in the minority steps down", a_leader_in_the_minority_steps_down},
     {"without a majority it is an alarm", without_a_majority_it_is_an_alarm},

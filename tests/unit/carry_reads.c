@@ -494,6 +494,32 @@ static void stale_within_a_bound(void)
     rig_free(r);
 }
 
+/* The bound holds when it is read, not when it was asked for. */
+static void stale_after_a_wait(void)
+{
+    struct rig *r = rig_new((struct rig_plan){0});
+    struct rig_read read = {.key = "k", .mode = CARRY_STALE, .max_stale_us = 3 * RIG_HEARTBEAT};
+    struct rig_request *bound, *unbound;
+
+    rig_elect(r, 1);
+    rig_put_now(r, 1, "k", "1");
+    rig_run(r, 2 * RIG_HEARTBEAT);
+    r->nodes[3].hold.disk = true;
+    read.min_index = rig_put_now(r, 1, "k", "2");
+    rig_put_now(r, 1, "other", "3"); /* with it comes that the first is committed */
+    bound = rig_read(r, 3, read);
+    read.max_stale_us = 0;
+    unbound = rig_read(r, 3, read);
+    rig_cut(r, 3, true);
+    rig_run(r, 4 * RIG_HEARTBEAT);
+    CHECK_EQ(bound->answers + unbound->answers, 0);
+    r->nodes[3].hold.disk = false;
+    rig_settle(r);
+    check_failed(bound, ERR_TOO_STALE);
+    check_served(unbound, "2");
+    rig_free(r);
+}
+
 /* The leader's word counts when what it had committed then is applied here. */
 static void fresh_once_applied(void)
 {
@@ -724,6 +750,7 @@ static const struct test_case cases[] = {
     {"stale: asks nobody", stale_asks_nobody},
     {"stale: within a bound", stale_within_a_bound},
     {"stale: fresh once it is applied", fresh_once_applied},
+    {"stale: the bound holds after a wait too", stale_after_a_wait},
     {"stale: a heartbeat tells how far behind", behind_and_told_by_heartbeats},
     {"stale: old messages are not fresh", old_messages_are_not_fresh},
     {"stale: clocks that drift", drifting_clocks},
