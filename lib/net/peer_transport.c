@@ -15,7 +15,11 @@
 #include "lib/base/mem.h"
 #include "lib/net/private.h"
 
-enum { PEERS_MAX = 2 * RAFT_MEMBERS_MAX }; /* members, and some that were */
+enum {
+    PEERS_MAX = 2 * RAFT_MEMBERS_MAX, /* members, and some that were */
+    /* Those of a turn, and those that are sent while they are told of. */
+    REFUSED_APPENDS = 2 * PEERS_MAX * LIMIT_PEER_APPENDS,
+};
 
 static const char message_path[] = "/raft/message";
 
@@ -51,7 +55,7 @@ struct peer_transport {
     raft_id self;
     struct peer *peers[PEERS_MAX];
     uint64_t stamp;
-    struct refused refused[LIMIT_PEER_REFUSED];
+    struct refused refused[LIMIT_PEER_REFUSED + REFUSED_APPENDS];
     unsigned refused_count;
     uint64_t bytes_sent;
     bool finishing;
@@ -143,8 +147,13 @@ static void report_refused(void *transport)
 
 static void refuse_sending(struct peer_transport *t, const struct raft_message *m, int code)
 {
-    if (t->refused_count == LIMIT_PEER_REFUSED)
-        return; /* the core hears of this peer often enough */
+    /* Appends are counted by who sends them, and have their own room; of the rest the core hears
+     * often enough. */
+    unsigned room = LIMIT_PEER_REFUSED + (m->type == RAFT_APPEND ? REFUSED_APPENDS : 0);
+    if (t->refused_count >= room) {
+        ASSERT(m->type != RAFT_APPEND);
+        return;
+    }
     t->refused[t->refused_count++] = (struct refused){m->to, m->type, code};
     loop_again(t->loop);
 }

@@ -5,8 +5,10 @@
  * go over a few connections and may arrive out of order (they bear stream and sequence numbers);
  * heartbeats and votes have connections of their own, so that they never wait behind an append.
  * Loop thread only. Bounded: at most LIMIT_PEER_INFLIGHT messages to one peer, LIMIT_PEER_APPENDS
- * of them appends; what is over it is reported as failed (ERR_OVERLOADED) in the next turn. No
- * event comes inside peer_transport_send, and none any more while freeing.
+ * of them appends; what is over it is reported as failed (ERR_OVERLOADED) in the next turn, every
+ * append, if no more than LIMIT_PEER_APPENDS to each peer are sent without a word on them, and
+ * LIMIT_PEER_REFUSED others. No event comes inside peer_transport_send, and none any more while
+ * freeing.
  */
 #ifndef RAFTKV_NET_PEER_TRANSPORT_H
 #define RAFTKV_NET_PEER_TRANSPORT_H

@@ -49,6 +49,8 @@ struct fixture {
     struct peer_message seen; /* what the peer got last; its entries released */
     char path[64];
     bool inside_send, early;
+    bool stop_at_reply;
+    unsigned failed_appends;
 };
 
 static struct fixture f;
@@ -137,6 +139,8 @@ static void on_reply(void *self, const struct peer_message *message)
     (void)self;
     f.replies++;
     f.reply = *reply;
+    if (f.stop_at_reply)
+        loop_stop(f.loop);
     count();
 }
 
@@ -145,6 +149,7 @@ static void on_failed(void *self, raft_id peer, enum raft_message_type type, int
 {
     (void)self;
     f.failures++;
+    f.failed_appends += type == RAFT_APPEND;
     f.failure = (struct failure){peer, type, code, refusal != NULL,
                                  refusal ? refusal->configuration_index : 0};
     count();
@@ -324,6 +329,24 @@ static void test_bounded(void)
     end();
 }
 
+/* Whoever sends appends counts them: each is told of, however many others could not be sent. */
+static void test_refused_appends(void)
+{
+    enum { OTHERS = LIMIT_PEER_REFUSED + 50, APPENDS = 16 * LIMIT_PEER_APPENDS };
+    begin(10000);
+    for (int i = 0; i < OTHERS; i++)
+        send_type(RAFT_HEARTBEAT, STRANGER);
+    for (int i = 0; i < APPENDS; i++)
+        send_type(RAFT_APPEND, STRANGER);
+    send_type(RAFT_HEARTBEAT, PEER);
+    f.wanted = UINT32_MAX; /* the one reply comes behind what is told in the next turn */
+    f.stop_at_reply = true;
+    loop_run(f.loop);
+    is_u64(f.failed_appends, APPENDS, "every append that was not sent is told of");
+    ok(f.failures - f.failed_appends <= LIMIT_PEER_REFUSED, "there is an end to the others");
+    end();
+}
+
 static void test_forget(void)
 {
     begin(10000);
@@ -372,6 +395,7 @@ int main(void)
     test_bad_replies();
     test_unreachable();
     test_bounded();
+    test_refused_appends();
     test_forget();
     return done();
 }
