@@ -17,6 +17,7 @@ enum {
 struct forward {
     struct node *node;
     struct http_request *request;
+    size_t bytes; /* of the body, which is kept until the leader has answered */
     void (*fallback)(struct node *, struct http_request *);
     uint64_t started_us;
 };
@@ -41,6 +42,7 @@ static void forward_done(void *argument, const struct http_result *result)
     struct reply reply = {.status = result->status, .body = &body};
     const char *index;
 
+    n->forwarding_bytes -= f->bytes;
     if (!carry_forward_outcome(result->sent, result->code, result->status, &a)) {
         n->meters.forward_failed++;
         if (f->fallback) {
@@ -87,7 +89,8 @@ void forward_request(struct node *n, struct http_request *r, const struct member
         .idempotent = again,
     };
 
-    if (http_client_pending(n->client) > NODE_PENDING_WRITES) {
+    if (http_client_pending(n->client) > NODE_PENDING_WRITES ||
+        n->forwarding_bytes + r->body.len > NODE_PENDING_BYTES) {
         reply_failure(n, r, ERR_OVERLOADED, "too many requests are on their way to the leader");
         return;
     }
@@ -103,7 +106,8 @@ void forward_request(struct node *n, struct http_request *r, const struct member
     buf_init(&url, LIMIT_URL_BYTES + 3 * LIMIT_KEY_BYTES + LIMIT_QUERY_BYTES + 64);
     buf_printf(&url, "%s%s", leader->url, target);
     f = mem_zalloc(sizeof *f);
-    *f = (struct forward){.node = n, .request = r, .fallback = fallback};
+    *f = (struct forward){.node = n, .request = r, .bytes = r->body.len, .fallback = fallback};
+    n->forwarding_bytes += f->bytes;
     n->meters.forwarded++;
     call.url = (const char *)url.data;
     http_client_call(n->client, &call, forward_done, f);

@@ -92,6 +92,7 @@ struct node {
     struct machine_expired expired;
     struct node_meters meters;
     uint64_t peer_requests_pending;
+    uint64_t forwarding_bytes; /* forward.c */
 };
 
 /* ---- node.c ---- */

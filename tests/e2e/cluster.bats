@@ -284,6 +284,24 @@ readyz_says() { # NODE TEXT
     holds '.members | length == 3'
 }
 
+@test "what a follower keeps for a leader that stands still has an end: 429, not applied" {
+    local lead other statuses=$BATS_TEST_TMPDIR/statuses
+    start_cluster 3 --election-timeout 10s
+    lead=$(leader)
+    other=$(followers | head -n 1)
+    head -c 1000000 /dev/zero >"$BATS_TEST_TMPDIR/large"
+    pause_node "$lead"
+    # 134 of them fit into 128 MiB, and some of those are sent.
+    curl -s --parallel --parallel-immediate --parallel-max 160 -X PUT -H Expect: -o /dev/null \
+        --data-binary "@$BATS_TEST_TMPDIR/large" -w '%{http_code}\n' \
+        "$(url_of "$other")/kv/large[1-160]?timeout=3s" >"$statuses"
+    [ "$(grep -cxE '50[34]' "$statuses")" -eq 134 ]
+    [ "$(grep -cx 429 "$statuses")" -eq 26 ]
+    resume_node "$lead"
+    wait_ready
+    put "$other" afterwards x
+}
+
 # ---- stops and restarts
 
 @test "a graceful stop hands leadership over and ends with exit 0" {
