@@ -10,7 +10,12 @@
 #include "lib/base/version.h"
 #include "lib/node/node_internal.h"
 
-enum { ADMIN_BODY_MAX = 4 << 20, ADMIN_TRACE = RAFT_TRACE_MAX, ADMIN_LOG_TAIL = 100 };
+enum {
+    ADMIN_BODY_MAX = 4 << 20,
+    ADMIN_TRACE = RAFT_TRACE_MAX,
+    ADMIN_LOG_TAIL = 100,
+    ADMIN_ASK_MS = 1000, /* for the leader to say what it knows */
+};
 
 /* ---- status
  * -------------------------------------------------------------------------------------------------------
@@ -215,7 +220,11 @@ static void ask_leader(struct node *n, struct http_request *r, const char *targe
     } else if (!leader || leader->id == n->id || request_forwarded(r)) {
         here(n, r);
     } else {
-        forward_request(n, r, leader, target, (uint32_t)n->options.election_timeout_ms, true, here);
+        uint64_t ask_ms = n->options.election_timeout_ms < ADMIN_ASK_MS
+                              ? n->options.election_timeout_ms
+                              : ADMIN_ASK_MS;
+
+        forward_request(n, r, leader, target, (uint32_t)ask_ms, true, here);
     }
 }
 

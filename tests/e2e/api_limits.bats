@@ -38,27 +38,29 @@ go_on() { # NODE
     mv "$(node_dir "$1")/rules.new" "$(node_dir "$1")/rules"
 }
 
-with_disks() { # FLAG…: three nodes, each with rules of its own
+# Three nodes; node1 leads, and can be stalled.
+stallable_leader() { # FLAG…
     local name list=
     [ -x "$RAFTKV_TEST_BIN/raftkv-node" ] || skip "no test build"
     for name in node1 node2 node3; do
         prepare_node "$name"
-        : >"$(node_dir "$name")/rules"
         list=$list,$name=$(url_of "$name")
     done
-    for name in node1 node2 node3; do
-        NODE_PROGRAM=$RAFTKV_TEST_BIN/raftkv-node \
-            RAFTKV_TEST_VFS_CONTROL=$(node_dir "$name")/rules \
-            start_node "$name" --cluster "${list#,}" "$@"
+    go_on node1
+    NODE_PROGRAM=$RAFTKV_TEST_BIN/raftkv-node RAFTKV_TEST_VFS_CONTROL=$(node_dir node1)/rules \
+        start_node node1 --cluster "${list#,}" "$@"
+    for name in node2 node3; do
+        start_node "$name" --cluster "${list#,}" "$@"
     done
     wait_ready
+    wait_until 20 handed_over "$(leader)" '{"to":"node1"}'
+    find_roles
 }
 
 @test "more than may be pending: 429 with Retry-After, from leader and follower" {
     local value=$BATS_TEST_TMPDIR/value began i node
     # Long enough that the leader does not step down meanwhile.
-    with_disks --election-timeout 8s --max-value-size 16MiB
-    find_roles
+    stallable_leader --election-timeout 30s --max-value-size 16MiB
     stall "$LEADER"
     # The rest of the time is passed on: it is the leader that says so.
     began=$(now_ms)
@@ -71,7 +73,7 @@ with_disks() { # FLAG…: three nodes, each with rules of its own
     for i in {1..8}; do
         hold -X PUT --data-binary "@$value" "$(url_of "$LEADER")/kv/big$i?timeout=60s"
     done
-    wait_until 8 metric_is "$LEADER" raftkv_pending_writes 8
+    wait_until 20 metric_is "$LEADER" raftkv_pending_writes 8
     for node in "$LEADER" "$FOLLOWER"; do
         http PUT "$node" /kv/more --data-binary "@$value"
         refused 429 overloaded not_applied
@@ -96,7 +98,7 @@ with_disks() { # FLAG…: three nodes, each with rules of its own
 
 @test "a leader that does not answer: 504 unknown in time; one that is gone: not applied" {
     local began
-    start_cluster 3 --election-timeout 3s
+    start_cluster 3 --election-timeout 30s
     find_roles
     pause_node "$LEADER"
     began=$(now_ms)
@@ -104,14 +106,37 @@ with_disks() { # FLAG…: three nodes, each with rules of its own
     refused 504 timeout unknown
     holds '.error.retryable == false'
     [ $(($(now_ms) - began)) -lt 2500 ]
-    # Operators get what the follower knows.
+    # Operators get what the follower knows, and soon.
+    began=$(now_ms)
     http GET "$FOLLOWER" /status
     replied 200
     holds '.members | length == 3'
+    [ $(($(now_ms) - began)) -lt 5000 ]
     kill_node "$LEADER"
     http PUT "$FOLLOWER" '/kv/a?timeout=300ms' --data-binary x
     refused 503 no_leader not_applied
     holds '.error.retryable'
+}
+
+@test "the timeout of a change is for all of it: for asking the newcomer, too" {
+    local began name json
+    start_cluster 3 --election-timeout 30s
+    start_standby node4
+    find_roles
+    json="{\"name\":\"node4\",\"url\":\"$(url_of node4)\"}"
+    # A newcomer that answers late, and a change that cannot be committed.
+    for name in node1 node2 node3 node4; do
+        [ "$name" = "$LEADER" ] || pause_node "$name"
+    done
+    began=$(now_ms)
+    hold -H 'Content-Type: application/json' -d "$json" "$(url_of "$LEADER")/members?timeout=2500ms"
+    sleep 2
+    resume_node node4
+    wait "${clients[0]}"
+    [ $(($(now_ms) - began)) -lt 4000 ]
+    http_body=$(head -n 1 "$BATS_TEST_TMPDIR/held.0")
+    http_status=$(tail -n 1 "$BATS_TEST_TMPDIR/held.0")
+    refused 504 timeout unknown
 }
 
 @test "without a leader: no fault can be borne, and /status says so" {
@@ -153,19 +178,16 @@ says_stopping() { # NODE
         signal_node "$node" "$signal"
         signal=INT
         wait_until 4 says_stopping "$node"
-        http PUT "$node" /kv/a --data-binary y
-        refused 503 shutting_down not_applied
-        holds '.error.retryable'
-        http DELETE "$node" /kv/a
-        refused 503 shutting_down not_applied
-        for path in '/leader' '/members' '/members/node1/promote' '/members/node1/replace'; do
-            json_post "$node" "$path" '{}'
-            refused 503 shutting_down not_applied
-        done
-        http DELETE "$node" /members/node1
-        refused 503 shutting_down not_applied
-        http GET "$node" /livez
-        replied 200
+        {
+            printf 'PUT\t/kv/a\ty\n'
+            printf 'DELETE\t%s\n' /kv/a /members/node1
+            printf 'POST\t%s\t{}\tContent-Type: application/json\n' /leader /members \
+                /members/node1/promote /members/node1/replace
+        } | requests "$node"
+        [ "$(wc -l <"$answers")" -eq 7 ]
+        wrong=$(jq -c 'select((.status == 503 and (.body.error | .code == "shutting_down" and
+            .outcome == "not_applied" and .retryable)) | not)' "$answers")
+        [ -z "$wrong" ] || fail_with "not refused: $wrong"
         run wait_exit "$node" 15
         assert_success
         wait "${clients[-1]}"
