@@ -303,9 +303,6 @@ static void evaluate_get(struct client_request *c, struct state *state)
         return;
     }
     c->version = row.version;
-    if (c->only_if_not != 0 && c->only_if_not == row.version) {
-        return;
-    }
     if (c->raw) {
         c->code = buf_append(&c->body, row.value.data, row.value.len);
     } else {
@@ -376,14 +373,15 @@ static void reply_value(struct client_request *c)
 
     snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)c->version);
     reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
-    if (c->raw) { /* with 304 too: a cache puts the headers of that to what it has */
+    if (c->raw) {
         reply.content_type = "application/octet-stream";
         reply.extra[reply.extra_count++] =
             (struct http_header){"Content-Security-Policy", "sandbox"};
     }
+    /* The same headers, with the length that the body would have: a cache puts them to what it has.
+     * The server leaves out the body. */
     if (c->only_if_not != 0 && c->only_if_not == c->version) {
         reply.status = 304;
-        reply.body = NULL;
     }
     reply_send(c->node, c->http, &reply);
 }
