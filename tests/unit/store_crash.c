@@ -106,11 +106,13 @@ static void know(struct world *w, raft_index until)
 static struct membership membership_at(const struct world *w, raft_index index)
 {
     struct membership m = {0};
-    while (index > 0 && w->entries[index]->kind != RAFT_CONFIGURATION)
-        index--;
-    if (index > 0)
-        must(membership_decode(slice_of(w->entries[index]->data, w->entries[index]->size), index,
-                               &m, NULL) == 0);
+    for (; index > 0; index--) {
+        const struct entry *e = w->entries[index];
+        if (e->kind == RAFT_CONFIGURATION) {
+            must(membership_decode(slice_of(e->data, e->size), index, &m, NULL) == 0);
+            break;
+        }
+    }
     return m;
 }
 
