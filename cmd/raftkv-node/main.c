@@ -185,8 +185,7 @@ static const struct opt_set program = {
         "Each option may also be set by the environment, as RAFTKV_READ_MODE for --read-mode.",
 };
 
-/* ---- the configuration file
- * ------------------------------------------------------------------------------------ */
+/* ---- the configuration file ---- */
 
 static int read_file(const char *path, struct buf *out, struct err *err)
 {
@@ -248,8 +247,7 @@ static int read_config(const bool *seen, struct err *err)
     return code;
 }
 
-/* ---- from settings to node_options
- * ------------------------------------------------------------------------------- */
+/* ---- from settings to node_options ---- */
 
 static int compare_names(const void *a, const void *b)
 {

@@ -58,8 +58,7 @@ static void forming_free(struct forming *f)
     }
 }
 
-/* ---- the first membership
- * ------------------------------------------------------------------------------------------- */
+/* ---- the first membership ---- */
 
 static void first_add(struct membership *m, const struct member_address *a)
 {
@@ -93,9 +92,7 @@ static void first_make(struct forming *f)
     f->view = membership_cluster_id(&f->first);
 }
 
-/* ---- writing it
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- writing it ---- */
 
 static void cluster_written(struct work *w)
 {
@@ -161,9 +158,7 @@ bool forming_adopt(struct node *n, struct digest cluster_id)
     return true;
 }
 
-/* ---- forming together
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- forming together ---- */
 
 /* The lists must be equal, name by name; the first difference is told. */
 static bool same_list(const struct forming *f, const struct hello *h, char *why, size_t why_bytes)
@@ -299,9 +294,7 @@ static void ask_peers(struct forming *f)
     }
 }
 
-/* ---- joining
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- joining ---- */
 
 static void join_answered(void *argument, const struct http_result *result)
 {
@@ -364,9 +357,7 @@ static void ask_to_join(struct forming *f)
     buf_release(&body);
 }
 
-/* ---- life
- * -----------------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static void forming_due(void *argument)
 {

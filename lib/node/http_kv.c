@@ -96,9 +96,7 @@ static void request_answer(struct client_request *c, const struct carry_answer *
     request_free(c);
 }
 
-/* ---- headers
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- headers ---- */
 
 /* Exactly "N" with the quotes; anything else is refused, never ignored. */
 static int parse_etag(const char *header, const char *text, uint64_t *version, struct err *err)
@@ -194,9 +192,7 @@ static int parse_session(struct client_request *c, struct err *err)
     return 0;
 }
 
-/* ---- parameters
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- parameters ---- */
 
 static int parse_consistency(const struct query_parameter *p, enum carry_read_mode *mode,
                              struct err *err)
@@ -441,9 +437,7 @@ static void begin_read(struct client_request *c)
     carry_read_request(n->carry, &c->carry, now_us);
 }
 
-/* ---- writes
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- writes ---- */
 
 static void forward_write(struct client_request *c, const struct member_address *leader)
 {
@@ -577,9 +571,7 @@ void http_kv_answer(void *node, struct carry_request *r, const struct carry_answ
     request_free(c);
 }
 
-/* ---- entry points
- * ---------------------------------------------------------------------------------------------------------------
- */
+/* ---- entry points ---- */
 
 static int parse_key(struct client_request *c, struct slice raw, struct err *err)
 {

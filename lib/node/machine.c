@@ -89,8 +89,7 @@ struct machine {
 static void flush_start(struct machine *m);
 static void flush_next(struct work *w);
 
-/* ---- the state machine's thread
- * --------------------------------------------------------------------------------- */
+/* ---- the state machine's thread ---- */
 
 static void run_apply(struct machine *m, struct machine_apply *a)
 {
@@ -192,8 +191,7 @@ static bool machine_batch(void *self, struct work_list *list)
     return false;
 }
 
-/* ---- the flusher's thread
- * ------------------------------------------------------------------------------------------ */
+/* ---- the flusher's thread ---- */
 
 static void run_open(struct machine *m)
 {
@@ -238,8 +236,7 @@ static bool flusher_batch(void *self, struct work_list *list)
     return false;
 }
 
-/* ---- the travelling flush (loop thread)
- * ------------------------------------------------------------------------------ */
+/* ---- the travelling flush (loop thread) ---- */
 
 static void flush_send(struct machine *m, struct worker *to, int kind, enum flush_stage stage)
 {
@@ -362,8 +359,7 @@ static void pace_due(void *argument)
     flush_start(argument);
 }
 
-/* ---- posting (loop thread)
- * ------------------------------------------------------------------------------------------- */
+/* ---- posting (loop thread) ---- */
 
 struct apply_with_done {
     struct machine_apply apply; /* first */
@@ -433,8 +429,7 @@ void machine_set_cluster(struct machine *m, struct digest cluster_id)
     worker_flush(m->flusher);
 }
 
-/* ---- another generation
- * -------------------------------------------------------------------------------------------------
+/* ---- another generation ----
  * Once stopped it goes no further: the threads have ended, and the next start finds what raft.db
  * names.
  */
@@ -523,9 +518,7 @@ void machine_open(struct machine *m, uint64_t generation, void (*opened)(void *)
     worker_flush(m->flusher);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 static int open_files(struct machine *m, struct err *err)
 {

@@ -6,9 +6,11 @@
  * frozen memtables to kv.db, checkpoints, and nothing else. A flush goes round like this (each
  * arrow is a work; the loop only passes it on, so there is never more than one):
  *
- *   FREEZE (machine) -> FLUSH (flusher: one transaction) -> FLUSHED (machine: its reader sees it,
- * the rows are dropped)
- *     -> CHECKPOINT (flusher) -> REFRESH (machine: lets go of the old WAL) -> the log may be cut
+ *   FREEZE      machine
+ *   FLUSH       flusher: one transaction
+ *   FLUSHED     machine: its reader sees the rows, then they leave the overlay
+ *   CHECKPOINT  flusher
+ *   REFRESH     machine: lets go of the old WAL; the log may be cut
  */
 #ifndef RAFTKV_NODE_MACHINE_H
 #define RAFTKV_NODE_MACHINE_H

@@ -37,8 +37,7 @@ enum {
 
 static const uint64_t NODE_SESSION_TTL_MS = 24ULL * 3600 * 1000;
 
-/* ---- errors that end the node
- * ------------------------------------------------------------------------------------ */
+/* ---- errors that end the node ---- */
 
 void node_fatal(void *node, const struct err *err)
 {
@@ -55,9 +54,7 @@ void node_give_up(struct node *n, const struct err *err)
     loop_stop(n->loop);
 }
 
-/* ---- carry's I/O
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- carry's I/O ---- */
 
 static void written(struct work *w)
 {
@@ -210,9 +207,7 @@ static void io_state_changed(void *self)
              (unsigned long long)raft_term_current(raft), *leader ? leader : "-");
 }
 
-/* ---- peers
- * ----------------------------------------------------------------------------------------------------------
- */
+/* ---- peers ---- */
 
 static void peer_replied(void *self, const struct peer_message *reply)
 {
@@ -256,9 +251,7 @@ const char *node_member_name(const struct node *n, raft_id id)
 
 static void stop_look(struct node *n, uint64_t now_us);
 
-/* ---- time
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- time ---- */
 
 void node_wake(struct node *n)
 {
@@ -286,7 +279,7 @@ static void turn_ends(void *argument)
         uint64_t now_us = clock_now_us();
 
         carry_turn(n->carry, now_us, clock_wall_ms());
-        http_admin_look(n, now_us);
+        http_members_look(n, now_us);
         node_wake(n);
     }
     if (n->phase == NODE_STOPPING) {
@@ -359,9 +352,7 @@ static void flush_failing(void *self, bool failing)
     }
 }
 
-/* ---- start
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- start ---- */
 
 static void carry_limits(const struct node *n, struct carry_options *o)
 {
@@ -577,9 +568,7 @@ static int start_network(struct node *n, struct err *err)
     return code;
 }
 
-/* ---- stop
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- stop ---- */
 
 /* Done when nobody waits for an answer and leadership has gone, or when the time is over. */
 static void stop_look(struct node *n, uint64_t now_us)
@@ -635,7 +624,7 @@ static void node_stop(struct node *n)
     if (n->transport) {
         peer_transport_free(n->transport); /* calls under way end, and answer who waits for them */
     }
-    http_admin_stop(n);
+    http_members_stop(n);
     if (n->server) {
         http_server_stop(n->server);
     }
@@ -658,9 +647,7 @@ static void node_stop(struct node *n)
     loop_free(n->loop);
 }
 
-/* ---- run
- * ------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- run ---- */
 
 /* As many descriptors as we may have: connections are bounded by an option, not by a default of the
  * shell. */

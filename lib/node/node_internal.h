@@ -1,12 +1,17 @@
 /*
  * The inside of the node, shared by the files of lib/node only.
  *
- *   node.c       start, carry's I/O, ticks, stop            forming.c    a first cluster, joining,
- * standing by routes.c     table of routes, checks of every request   http_kv.c    /kv: clients'
- * reads and writes http_admin.c status, members, leader, health            http_peers.c
- * /raft/message, /raft/hello forward.c    to the leader                              snapshots.c
- * taking, sending, receiving, installing metrics.c    /metrics disk.c, machine.c, work.c: the
- * threads
+ *   node.c          start, carry's I/O, ticks, stop
+ *   forming.c       a first cluster, joining, standing by
+ *   routes.c        table of routes, checks of every request, replies
+ *   http_kv.c       /kv: clients' reads and writes
+ *   http_status.c   status, health, debugging
+ *   http_members.c  changes of members and of leadership
+ *   http_peers.c    /raft/message, /raft/hello
+ *   forward.c       to the leader
+ *   snapshots.c     taking, sending, receiving, installing
+ *   metrics.c       /metrics
+ *   disk.c, machine.c, work.c  the threads
  *
  * Everything here is the loop thread's.
  */
@@ -37,6 +42,7 @@ enum {
     NODE_PENDING_READS = 65536,
     NODE_SCAN_LIMIT = 1000,
     NODE_SCAN_BYTES = 1 << 20,
+    NODE_ADMIN_BODY = 4 << 20, /* of what operators ask, at most */
 };
 
 /* What is counted and timed, for /metrics. */
@@ -54,7 +60,7 @@ struct node_meters {
 
 struct snapshots; /* snapshots.c */
 struct forming;   /* forming.c */
-struct waiter;    /* http_admin.c */
+struct waiter;    /* http_members.c */
 
 enum node_phase { NODE_STARTING, NODE_FORMING, NODE_MEMBER, NODE_STOPPING };
 
@@ -87,7 +93,7 @@ struct node {
     /* constant headers of every reply; remade when something of them changes */
     char header_leader[LIMIT_NAME_BYTES + 1], header_term[24], header_cluster[HEX128_BYTES];
 
-    struct waiter *waiters; /* http_admin.c: requests that wait for a change or a transfer */
+    struct waiter *waiters; /* http_members.c: requests that wait for a change or a transfer */
     bool expired_asked;
     struct machine_expired expired;
     struct node_meters meters;
@@ -138,6 +144,7 @@ int parse_timeout(const struct query_parameter *p, uint64_t *ms, struct err *err
 /* ERR_BAD_REQUEST unless the query is empty but for what the table names. */
 int parse_query(const struct http_request *r, struct query_parameter *table, size_t count,
                 struct err *err);
+bool no_query(struct node *n, struct http_request *r); /* false: there is one, and it is refused */
 
 /* ---- http_kv.c ---- */
 void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key);
@@ -156,27 +163,30 @@ void forward_request(struct node *n, struct http_request *r, const struct member
 bool forward_redirect(struct node *n, struct http_request *r, const struct member_address *leader);
 bool request_forwarded(const struct http_request *r);
 
-/* ---- http_admin.c ---- */
+/* ---- http_status.c ---- */
 void http_status(struct node *n, struct http_request *r);
 void http_node(struct node *n, struct http_request *r);
 void http_members(struct node *n, struct http_request *r);
-void http_members_add(struct node *n, struct http_request *r);
-void http_member_remove(struct node *n, struct http_request *r, struct slice id);
-void http_member_promote(struct node *n, struct http_request *r, struct slice id);
-void http_member_replace(struct node *n, struct http_request *r, struct slice id);
-void http_leader_get(struct node *n, struct http_request *r);
-void http_leader_post(struct node *n, struct http_request *r);
 void http_livez(struct node *n, struct http_request *r);
 void http_readyz(struct node *n, struct http_request *r);
 void http_health(struct node *n, struct http_request *r);
 void http_debug_raft(struct node *n, struct http_request *r);
 void http_debug_log(struct node *n, struct http_request *r);
 void http_debug_trace(struct node *n, struct http_request *r);
+void reply_members(struct node *n, struct http_request *r); /* as this node knows them */
+bool node_ready(struct node *n, struct buf *why); /* the checks of /readyz, a line each if `why` */
+
+/* ---- http_members.c ---- */
+void http_members_add(struct node *n, struct http_request *r);
+void http_member_remove(struct node *n, struct http_request *r, struct slice id);
+void http_member_promote(struct node *n, struct http_request *r, struct slice id);
+void http_member_replace(struct node *n, struct http_request *r, struct slice id);
+void http_leader_get(struct node *n, struct http_request *r);
+void http_leader_post(struct node *n, struct http_request *r);
 /* Waiting transfers and changes are answered when leadership or configuration moves, or their time
  * is over. */
-void http_admin_look(struct node *n, uint64_t now_us);
-void http_admin_stop(struct node *n);             /* who still waits is told so */
-bool node_ready(struct node *n, struct buf *why); /* the checks of /readyz, a line each if `why` */
+void http_members_look(struct node *n, uint64_t now_us);
+void http_members_stop(struct node *n); /* who still waits is told so */
 
 /* ---- http_peers.c ---- */
 void http_peer_message(struct node *n, struct http_request *r);

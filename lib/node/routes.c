@@ -57,9 +57,7 @@ static const struct route routes[] = {
 };
 static const size_t route_count = sizeof routes / sizeof routes[0];
 
-/* ---- matching
- * -----------------------------------------------------------------------------------------------------
- */
+/* ---- matching ---- */
 
 static bool path_matches(const char *pattern, struct slice path, struct slice *with)
 {
@@ -131,8 +129,7 @@ size_t routes_body_max(void *node, const struct http_request *head, struct http_
     }
 }
 
-/* ---- what every request must satisfy
- * ------------------------------------------------------------------------------------ */
+/* ---- what every request must satisfy ---- */
 
 /* "192.0.2.1" or "[2001:db8::1]"; "4.cc" is a name. */
 static bool host_numeric(const char *host, size_t len)
@@ -392,9 +389,7 @@ void routes_handle(void *node, struct http_request *r)
     }
 }
 
-/* ---- replies
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- replies ---- */
 
 void reply_send(struct node *n, struct http_request *r, struct reply *reply)
 {
@@ -473,14 +468,25 @@ void reply_answer(struct node *n, struct http_request *r, const struct carry_ans
     reply_error(n, r, &e);
 }
 
-/* ---- query parameters
- * --------------------------------------------------------------------------------------------------------
- */
+/* ---- query parameters ---- */
 
 int parse_query(const struct http_request *r, struct query_parameter *table, size_t count,
                 struct err *err)
 {
     return query_parse(r->query, table, count, err);
+}
+
+bool no_query(struct node *n, struct http_request *r)
+{
+    struct err err = {0};
+
+    if (parse_query(r, NULL, 0, &err) != 0) {
+        reply_err(n, r, &err,
+                  r->method == HTTP_GET || r->method == HTTP_HEAD ? OUTCOME_NONE
+                                                                  : OUTCOME_NOT_APPLIED);
+        return false;
+    }
+    return true;
 }
 
 /* "" if it has no value, or one that a NUL would cut short. */

@@ -2,9 +2,11 @@
  * Snapshots on their way: taken for followers that are behind the log, sent in resumable chunks,
  * received, installed.
  *
- *   leader    WAITING (a copy of kv.db is made) -> ASKING (where do we go on?) -> READING <->
- * SENDING -> done, or failed follower  each chunk is written by the helper thread; the last one is
- * verified there and handed to the carry, which says when to switch
+ *   leader    WAITING   a copy of kv.db is made
+ *             ASKING    where do we go on?
+ *             READING <-> SENDING   a chunk each time, until it is done or has failed
+ *   follower  each chunk is written by the helper thread; the last one is verified there and handed
+ *             to the carry, which says when to switch
  *
  * One helper thread does what takes long with files: copying, reading, writing, verifying. At most
  * one snapshot is received at a time. The core asks again for what failed with the next heartbeat:
@@ -82,8 +84,7 @@ struct snapshots {
     struct disk_install install;
 };
 
-/* ---- the helper's thread
- * ---------------------------------------------------------------------------------------------- */
+/* ---- the helper's thread ---- */
 
 static bool same_snapshot(const struct snapshot_info *a, const struct snapshot_info *b)
 {
@@ -159,9 +160,7 @@ static void help(struct snapshots *s, struct work *w, int kind, void (*done)(str
     worker_flush(s->helper);
 }
 
-/* ---- sending
- * --------------------------------------------------------------------------------------------------------------
- */
+/* ---- sending ---- */
 
 /* NULL, or why there is no use in going on. */
 static const char *given_up(const struct snapshot_send *send)
@@ -445,9 +444,7 @@ uint64_t snapshots_bytes(const struct node *n)
     return n->snapshots && n->snapshots->have ? n->snapshots->info.bytes : 0;
 }
 
-/* ---- receiving
- * ----------------------------------------------------------------------------------------------------------------
- */
+/* ---- receiving ---- */
 
 static void reply_progress(struct node *n, struct http_request *r, const char *state,
                            uint64_t offset)
@@ -618,9 +615,7 @@ void http_peer_snapshot(struct node *n, struct http_request *r)
     }
 }
 
-/* ---- installing
- * ------------------------------------------------------------------------------------------------------------------
- */
+/* ---- installing ---- */
 
 static void opened(void *argument)
 {
@@ -680,9 +675,7 @@ void snapshots_install(void *node, uint64_t generation, const struct snapshot_cu
     machine_close(n->machine, closed, s);
 }
 
-/* ---- life
- * ---------------------------------------------------------------------------------------------------------------------------
- */
+/* ---- life ---- */
 
 int snapshots_start(struct node *n, struct err *err)
 {

@@ -6,8 +6,7 @@
 
 #include "lib/base/mem.h"
 
-/* ---- what comes back
- * ------------------------------------------------------------------------------------------- */
+/* ---- what comes back ---- */
 
 struct done_queue {
     pthread_mutex_t mutex;
@@ -84,9 +83,7 @@ void done_post_one(struct done_queue *q, struct work *w)
     done_post(q, &one);
 }
 
-/* ---- a worker
- * ------------------------------------------------------------------------------------------------------
- */
+/* ---- a worker ---- */
 
 struct worker {
     struct worker_options options;

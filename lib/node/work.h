@@ -3,8 +3,9 @@
  * once (that is what makes group commit), and what is finished comes back through a queue of the
  * loop's, in the order in which it was finished.
  *
- *   loop: worker_post … worker_flush -> [queue] -> worker: batch() -> done_post -> [queue] -> loop:
- * work->done()
+ *   loop     worker_post … worker_flush -> queue of the worker
+ *   worker   batch(), done_post            -> queue of the loop
+ *   loop     work->done()
  *
  * Nothing here bounds the queues: everything in them was admitted against a limit before (carry).
  */
