@@ -315,6 +315,31 @@ static void split_vote_is_resolved(void)
     cluster_free(c);
 }
 
+/* Started again, the only voter leads at once if that it is the only one is committed: else another
+ * may lead still, with a lease that its forgotten vote supported (§6.4.1). */
+static void only_voter_restarts(void)
+{
+    for (raft_index applied = 1; applied <= 2; applied++) {
+        case_row("applied %u", (unsigned)applied);
+        struct raft_configuration alone = cluster_configuration(2, 1, 0);
+        struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .voters = 2});
+        struct cluster_append a = APPEND(2, 2, 1, 1, TERMS(2), applied);
+        a.configuration = &alone;
+        cluster_append(c, 1, a);
+        CHECK_EQ(c->nodes[1].applied, applied);
+        cluster_restart(c, 1);
+        cluster_tick(c, 1);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), applied == 2 ? RAFT_LEADER : RAFT_FOLLOWER);
+        cluster_sleep(c, ELECTION_TIMEOUT - 1);
+        cluster_tick(c, 1);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), applied == 2 ? RAFT_LEADER : RAFT_FOLLOWER);
+        cluster_sleep(c, ELECTION_TIMEOUT + 1);
+        cluster_tick(c, 1);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_LEADER);
+        cluster_free(c);
+    }
+}
+
 static const struct test_case cases[] = {
     {"§3.4 election timeouts of followers spread over one to two minimums",
      follower_timeouts_spread},
@@ -333,6 +358,8 @@ static const struct test_case cases[] = {
     {"§3.4 a deposed leader concedes and gets the log of the new one",
      candidate_concedes_in_a_cluster},
     {"§3.4 a split vote is resolved in a later round", split_vote_is_resolved},
+    {"§6.4.1 the only voter, started again, leads at once if that is committed",
+     only_voter_restarts},
 };
 
 CASES_MAIN(cases)

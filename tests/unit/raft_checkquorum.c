@@ -216,6 +216,26 @@ static void outsider_follows(void)
     cluster_free(c);
 }
 
+/* Whoever refuses an append is there. */
+static void refusals_are_answers(void)
+{
+    struct cluster *c = cluster_new(
+        (struct cluster_plan){.alone = true, .log = TERMS(1, 1, 1, 1, 1, 1, 1, 1, 1, 1)});
+    cluster_become(c, 1, RAFT_LEADER);
+    for (int i = 0; i < 30; i++) {
+        cluster_sleep(c, HEARTBEAT);
+        cluster_tick(c, 1);
+        if (raft_state(cluster_core(c, 1)) == RAFT_LEADER)
+            cluster_feed(c, 1,
+                         (struct raft_message){.type = RAFT_APPEND_REPLY,
+                                               .from = 2,
+                                               .term = raft_term_current(cluster_core(c, 1)),
+                                               .reject_index = 10});
+    }
+    CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_LEADER);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§6.2 a leader that hears from a quorum stays", stays_with_a_quorum},
     {"§6.2 a leader without a quorum for an election timeout steps down", steps_down_without},
@@ -232,6 +252,7 @@ static const struct test_case cases[] = {
      later_term_is_freed},
     {"§3.3 a late answer of a later term deposes the leader", late_answer_deposes},
     {"§4.2.2 a server outside its configuration follows, and never stands", outsider_follows},
+    {"§6.2 refusals are answers, too", refusals_are_answers},
 };
 
 CASES_MAIN(cases)

@@ -137,6 +137,10 @@ static void answers_move_match_and_next(void)
     CHECK_EQ(peer2(c).match, 6);
     CHECK_EQ(peer2(c).next, 7);
     CHECK_EQ(peer2(c).state, RAFT_PIPELINE);
+    cluster_refuse(c, 1, 2, 7, 6, 2); /* of what was sent before it went back */
+    cluster_refuse(c, 1, 2, 9, 6, 2);
+    CHECK_EQ(peer2(c).next, 7);
+    CHECK_EQ(peer2(c).state, RAFT_PIPELINE);
     cluster_free(c);
 }
 
@@ -449,6 +453,49 @@ static void bounded_growth_in_a_partition(void)
     cluster_free(c);
 }
 
+/* Never without something in flight for far longer than an election timeout, but always
+ * acknowledged in time: nothing is lost. */
+static void traffic_is_no_loss(void)
+{
+    struct cluster *c = leader(8, 64);
+    cluster_propose(c, 1, 1);
+    for (raft_index acked = 3; acked < 33; acked++) {
+        cluster_sleep(c, HEARTBEAT);
+        cluster_tick(c, 1);
+        cluster_propose(c, 1, 1);
+        cluster_ack(c, 1, 2, acked);
+        CHECK_EQ(peer2(c).inflight, 1);
+        cluster_beat_reply(c, 1, 2, 0);
+        CHECK_EQ(peer2(c).state, RAFT_PIPELINE);
+    }
+    cluster_free(c);
+}
+
+/* What one step may send is bounded; the rest follows a moment later. */
+static void appends_of_one_step(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true,
+                                                          .voters = RAFT_MEMBERS_MAX,
+                                                          .inflight_max = RAFT_INFLIGHT_MAX,
+                                                          .append_entries_max = 1});
+    cluster_become_ready(c, 1);
+    const uint32_t all = (RAFT_MEMBERS_MAX - 1) * RAFT_INFLIGHT_MAX;
+    CHECK(all > RAFT_MESSAGES_MAX); /* more than one update holds */
+    cluster_propose(c, 1, RAFT_INFLIGHT_MAX);
+    uint32_t steps = 1;
+    while (c->packet_count < all && steps < all) {
+        CHECK(c->nodes[1].update.message_count < RAFT_MESSAGES_MAX);
+        CHECK_EQ(c->nodes[1].wake_us, c->now_us + 1);
+        cluster_sleep(c, 1);
+        cluster_tick(c, 1);
+        steps++;
+    }
+    CHECK_EQ(cluster_count(c, RAFT_APPEND, 1, 0), all);
+    CHECK(steps <= 8);
+    CHECK(c->nodes[1].wake_us > c->now_us + 1);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§3.5 a probe is one append until it is answered", probe_sends_one},
     {"§3.5 a heartbeat's reply resumes a lost probe, once", heartbeat_reply_resumes_a_probe},
@@ -473,6 +520,8 @@ static const struct test_case cases[] = {
      uncommitted_limit},
     {"§3.5 the no-op is not limited", noop_is_not_limited},
     {"§3.5 a partitioned leader's log is bounded", bounded_growth_in_a_partition},
+    {"§10.2.1 a pipeline that is never empty is none that lost something", traffic_is_no_loss},
+    {"§3.5 what one step sends is bounded, and the rest follows", appends_of_one_step},
 };
 
 CASES_MAIN(cases)

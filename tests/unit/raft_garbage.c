@@ -332,6 +332,28 @@ static void full_runs(void)
     is_u64(raft_runs_left(f->core), 0, "no room is left");
     step(f, (struct raft_event){.type = RAFT_PERSISTED, .persist = f->persist});
     is_u64(f->waiting_count, 0, "answered");
+    /* One more of the last term fits, the configuration behind it does not. */
+    const struct raft_run more[] = {{RAFT_RUNS_MAX + 1, RAFT_RUNS_MAX},
+                                    {RAFT_RUNS_MAX + 2, RAFT_RUNS_MAX + 1}};
+    struct raft_configuration c = *raft_configuration_latest(f->core);
+    c.index = RAFT_RUNS_MAX + 2;
+    struct raft_message m = {.type = RAFT_APPEND,
+                             .from = 2,
+                             .to = 1,
+                             .term = ENTRIES + 5,
+                             .context = ++f->context,
+                             .prev_index = RAFT_RUNS_MAX,
+                             .prev_term = RAFT_RUNS_MAX,
+                             .entry_count = 2,
+                             .runs = more,
+                             .run_count = 2,
+                             .configurations = &c,
+                             .configuration_count = 1};
+    f->waiting[f->waiting_count++] = m.context;
+    step(f, (struct raft_event){.type = RAFT_MESSAGE, .message = &m});
+    is_u64(raft_last_index(f->core), RAFT_RUNS_MAX + 1, "one entry is taken");
+    is_u64(raft_configuration_latest(f->core)->index, 1, "and no configuration of those not taken");
+    step(f, (struct raft_event){.type = RAFT_PERSISTED, .persist = f->persist});
     f->now_us += 3 * ELECTION_US;
     step(f, (struct raft_event){.type = RAFT_TICK});
     is_i64(raft_state(f->core), RAFT_FOLLOWER, "no candidacy without room");

@@ -543,6 +543,54 @@ static void restart_keeps_the_configuration(void)
     }
 }
 
+/* C_new, which drops it, is not committed: perhaps nobody else has its entry, and those whom it
+ * outvotes by its longer log cannot be elected. It stands to end the change, without counting
+ * itself (§4.2.2, Figure 4.6); once it is committed, it does not. */
+static void dropped_one_is_needed(void)
+{
+    struct raft_configuration joint = {.index = 2, .joint = true}, new = {.index = 3};
+    for (raft_id id = 1; id <= 3; id++)
+        configuration_add(&joint, id, id == 1 ? RAFT_VOTER_OLD : RAFT_VOTER | RAFT_VOTER_OLD);
+    configuration_add(&new, 2, RAFT_VOTER);
+    configuration_add(&new, 3, RAFT_VOTER);
+    for (raft_index commit = 2; commit <= 3; commit++) {
+        case_row("commit %u", (unsigned)commit);
+        struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+        struct raft *r = cluster_core(c, 1);
+        append_with(c, APPEND(2, 2, 1, 1, TERMS(2), 1), &joint);
+        append_with(c, APPEND(2, 2, 2, 2, NULL, 2), NULL);
+        CHECK(raft_change_pending(r)); /* C_old,new is committed: C_new is to come */
+        append_with(c, APPEND(2, 2, 2, 2, TERMS(2), commit), &new);
+        for (int i = 0; i < 25; i++) {
+            cluster_sleep(c, HEARTBEAT);
+            cluster_tick(c, 1);
+        }
+        CHECK_EQ(raft_state(r), commit < 3 ? RAFT_PRE_CANDIDATE : RAFT_FOLLOWER);
+        CHECK_EQ(cluster_count(c, RAFT_PRE_VOTE, 1, 0) > 0, commit < 3);
+        if (commit == 3) {
+            cluster_free(c);
+            continue;
+        }
+        struct raft_message grant = {.type = RAFT_PRE_VOTE_REPLY, .term = 3, .granted = true};
+        for (int votes = 0; votes <= 1; votes++) {
+            grant.type = votes ? RAFT_VOTE_REPLY : RAFT_PRE_VOTE_REPLY;
+            grant.from = 2;
+            cluster_feed(c, 1, grant); /* one of two */
+            CHECK_EQ(raft_state(r), votes ? RAFT_CANDIDATE : RAFT_PRE_CANDIDATE);
+            grant.from = 3;
+            cluster_feed(c, 1, grant);
+            CHECK_EQ(raft_state(r), votes ? RAFT_LEADER : RAFT_CANDIDATE);
+        }
+        cluster_ack(c, 1, 2, 4);
+        CHECK_EQ(raft_commit_index(r), 2);
+        cluster_ack(c, 1, 3, 4);
+        CHECK_EQ(raft_commit_index(r), 4);
+        CHECK_EQ(raft_state(r), RAFT_FOLLOWER);
+        CHECK(raft_removed(r));
+        cluster_free(c);
+    }
+}
+
 static const struct test_case cases[] = {
     {"§4.3 through the joint configuration, once", enters_and_leaves},
     {"§4.3 the next leader ends a change, wherever it stood", next_leader_leaves},
@@ -559,6 +607,8 @@ static const struct test_case cases[] = {
     {"§4.2.2 a leader being removed does not count itself", removed_leader_does_not_count_itself},
     {"§4.2.2 a removed leader hands over and leaves", removed_leader_leaves},
     {"§4.2.2 a removed leader whom nobody follows at once", removed_leader_without_heir},
+    {"§4.2.2 one that is dropped by a configuration not committed yet stands for it",
+     dropped_one_is_needed},
     {"§4 random changes arrive at what plain sets say", random_changes},
     {"§4.1 a restart keeps the configuration", restart_keeps_the_configuration},
 };

@@ -83,6 +83,10 @@ static void shortened_by_drift(void)
     CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)),
              c->now_us + ELECTION_TIMEOUT - ELECTION_TIMEOUT / 10);
     cluster_free(c);
+    c = leader_of(3, 100000);
+    promise(c, 2, c->now_us, 15); /* a fraction counts as a whole: 1.5 */
+    CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)), c->now_us + 13);
+    cluster_free(c);
 }
 
 static void unbelievable_promises(void)
@@ -164,6 +168,16 @@ static void given_up_before_a_transfer(void)
     CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 0); /* it has failed */
     promise(c, 3, c->now_us, ELECTION_TIMEOUT);
     CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)), 0);
+    /* In another term there may be one again. */
+    cluster_append(c, 1, APPEND(2, 3, 2, 2, NULL, 2));
+    cluster_become_ready(c, 1);
+    cluster_feed(c, 1,
+                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY,
+                                       .from = 2,
+                                       .term = raft_term_current(cluster_core(c, 1)),
+                                       .sent_us = c->now_us,
+                                       .promise_us = 700});
+    CHECK_EQ(raft_lease_until_us(cluster_core(c, 1)), c->now_us + 700);
     cluster_free(c);
     c = leader_of(3, 0); /* also while the target is only being brought up to date */
     cluster_propose(c, 1, 1);
@@ -230,6 +244,56 @@ static void follower_takes_a_round(void)
     cluster_free(c);
 }
 
+/* In every reply, from receiving on, and only what it keeps. */
+static void followers_promise(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    const struct raft_message *reply = cluster_append(c, 1, APPEND(2, 2, 1, 1, NULL, 1));
+    REQUIRE(reply && reply->accepted);
+    CHECK_EQ(reply->promise_us, ELECTION_TIMEOUT);
+    reply = cluster_append(c, 1, APPEND(2, 2, 9, 2, NULL, 1));
+    REQUIRE(reply && !reply->accepted);
+    CHECK_EQ(reply->promise_us, ELECTION_TIMEOUT);
+    reply = cluster_feed(
+        c, 1, (struct raft_message){.type = RAFT_HEARTBEAT, .from = 2, .term = 2, .sent_us = 77});
+    REQUIRE(reply);
+    CHECK_EQ(reply->promise_us, ELECTION_TIMEOUT);
+    CHECK_EQ(reply->sent_us, 77);
+    cluster_disk_hold(c, 1);
+    CHECK(!cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 1)));
+    cluster_disk_release(c, 1);
+    reply = cluster_replied(c);
+    REQUIRE(reply && reply->accepted);
+    CHECK_EQ(reply->promise_us, ELECTION_TIMEOUT);
+    struct raft_message vote = {
+        .type = RAFT_VOTE, .from = 3, .term = 9, .last_index = 99, .last_term = 9};
+    for (int over = 0; over <= 1; over++) {
+        cluster_sleep(c, over ? 1 : ELECTION_TIMEOUT - 1);
+        reply = cluster_feed(c, 1, vote);
+        REQUIRE(reply);
+        CHECK_EQ(reply->granted, over);
+    }
+    cluster_free(c);
+}
+
+/* Its own vote was part of the lease: deposed, a leader gives it to nobody before that is over. */
+static void deposed_leader_keeps_to_its_lease(void)
+{
+    struct cluster *c = leader_of(3, 0);
+    promise(c, 2, c->now_us, ELECTION_TIMEOUT);
+    cluster_feed(c, 1, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .from = 3, .term = 5});
+    CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
+    struct raft_message vote = {
+        .type = RAFT_VOTE, .from = 3, .term = 6, .last_index = 99, .last_term = 5};
+    for (int over = 0; over <= 1; over++) {
+        cluster_sleep(c, over ? 1 : ELECTION_TIMEOUT - 1);
+        const struct raft_message *reply = cluster_feed(c, 1, vote);
+        REQUIRE(reply);
+        CHECK_EQ(reply->granted, over);
+    }
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§6.4.1 within the lease a read takes no round", served_without_a_round},
     {"§6.4.1 after the lease it takes one", falls_back_to_a_round},
@@ -242,6 +306,9 @@ static const struct test_case cases[] = {
     {"§6.4.1 while a lease holds nobody else is elected", lease_excludes_another_leader},
     {"§6.4.1 a restarted follower waits out its promise", restart_does_not_break_a_promise},
     {"§6.4.1 a follower's lease read goes to the leader", follower_takes_a_round},
+    {"§6.4.1 a follower promises its minimum timeout in every reply, and keeps it",
+     followers_promise},
+    {"§6.4.1 a deposed leader keeps to its own lease", deposed_leader_keeps_to_its_lease},
 };
 
 CASES_MAIN(cases)

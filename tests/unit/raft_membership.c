@@ -488,8 +488,154 @@ static void slept_through_many_changes(void)
     c->nodes[3].applied = 1; /* and from its disk, the state machine having forgotten it all */
     cluster_restart(c, 3);
     CHECK_EQ(latest(c, 3)->index, latest(c, 1)->index);
+    /* All that are kept are later than what is known to be committed: then it is the oldest. */
+    CHECK(!raft_configuration_at(cluster_core(c, 3), raft_commit_index(cluster_core(c, 3))));
+    CHECK(raft_configuration_committed(cluster_core(c, 3))->index < latest(c, 3)->index);
     cluster_run(c, ELECTION_TIMEOUT);
     CHECK_EQ(c->nodes[3].applied, c->nodes[1].applied);
+    cluster_free(c);
+}
+
+/* The carrier hears of it when a configuration is appended, and when it is committed. */
+static void changes_are_told(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .spares = 1});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(add(c, 1, 4, false), 0);
+    CHECK(c->nodes[1].update.configuration_changed);
+    cluster_propose(c, 1, 1);
+    CHECK(!c->nodes[1].update.configuration_changed);
+    cluster_ack(c, 1, 2, 3);
+    CHECK_EQ(raft_configuration_committed(cluster_core(c, 1))->index, 3);
+    CHECK(c->nodes[1].update.configuration_changed);
+    cluster_ack(c, 1, 2, 4);
+    CHECK(!c->nodes[1].update.configuration_changed);
+    cluster_free(c);
+}
+
+/* A round may end with more to send: it was short, so the learner would not hold up anybody. */
+static void caught_up_under_load(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .voters = 1, .spares = 1});
+    cluster_become(c, 1, RAFT_LEADER);
+    CHECK_EQ(add(c, 1, 2, true), 0);
+    cluster_propose(c, 1, 5);
+    cluster_sleep(c, ELECTION_TIMEOUT);
+    cluster_ack(c, 1, 2, latest(c, 1)->index);
+    CHECK(raft_last_index(cluster_core(c, 1)) > latest(c, 1)->index || latest(c, 1)->joint);
+    CHECK(is_voter(c, 1, 2));
+    cluster_free(c);
+    /* A microsecond too long. */
+    c = cluster_new((struct cluster_plan){.alone = true, .voters = 1, .spares = 1});
+    cluster_become(c, 1, RAFT_LEADER);
+    CHECK_EQ(add(c, 1, 2, true), 0);
+    cluster_propose(c, 1, 5);
+    cluster_sleep(c, ELECTION_TIMEOUT + 1);
+    cluster_ack(c, 1, 2, latest(c, 1)->index);
+    CHECK(!is_voter(c, 1, 2));
+    cluster_free(c);
+}
+
+/* It was in line once; the round that runs now takes too long. */
+static void falls_behind_again(void)
+{
+    for (int late = 0; late <= 1; late++) {
+        case_row("late %d", late);
+        struct cluster *c =
+            cluster_new((struct cluster_plan){.alone = true, .voters = 1, .spares = 1});
+        cluster_become(c, 1, RAFT_LEADER);
+        CHECK_EQ(add(c, 1, 2, false), 0);
+        cluster_ack(c, 1, 2, raft_last_index(cluster_core(c, 1)));
+        cluster_propose(c, 1, 1);
+        for (int i = 0; i < 10; i++) {
+            cluster_sleep(c, ELECTION_TIMEOUT / 10);
+            cluster_beat_reply(c, 1, 2, 0); /* it is there, and acknowledges nothing */
+        }
+        cluster_sleep(c, (uint64_t)late);
+        CHECK_EQ(promote(c, 1, 2), 0);
+        CHECK_EQ(latest(c, 1)->joint, !late);
+        cluster_free(c);
+    }
+}
+
+static bool is_sent_heartbeats(struct cluster *c, raft_id id)
+{
+    cluster_forget(c);
+    cluster_sleep(c, HEARTBEAT);
+    cluster_tick(c, 1);
+    cluster_beat_reply(c, 1, 2, 0);
+    return cluster_sent(c, RAFT_HEARTBEAT, 1, id) != NULL;
+}
+
+/* A lone leader that has removed 3, which has got only what was before. */
+static struct cluster *leader_without_3(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(remove_it(c, 1, 3), 0);
+    cluster_ack(c, 1, 2, 3);
+    cluster_ack(c, 1, 2, 4);
+    REQUIRE(!raft_change_pending(cluster_core(c, 1)));
+    REQUIRE(latest(c, 1)->index == 4);
+    return c;
+}
+
+/* The leader goes on with one that leaves until it knows: has the configuration without it, and
+ * has answered what said that it is committed. */
+static void leaver_is_told(void)
+{
+    struct cluster *c = leader_without_3();
+    struct raft_message answer = {.type = RAFT_HEARTBEAT_REPLY, .from = 3, .term = 2};
+    for (int i = 0; i < 5; i++) { /* it answers, but has not got it yet */
+        CHECK(is_sent_heartbeats(c, 3));
+        CHECK_EQ(cluster_sent(c, RAFT_HEARTBEAT, 1, 3)->commit, 2);
+        answer.sent_us = c->now_us;
+        cluster_feed(c, 1, answer);
+    }
+    cluster_forget(c);
+    cluster_ack(c, 1, 3, 4);
+    const struct raft_message *m = cluster_sent(c, RAFT_HEARTBEAT, 1, 3); /* at once */
+    REQUIRE(m);
+    CHECK_EQ(m->commit, 4);
+    uint64_t told_us = c->now_us;
+    CHECK(is_sent_heartbeats(c, 3)); /* not answered yet */
+    answer.sent_us = told_us - 1;
+    cluster_feed(c, 1, answer); /* that was an earlier one */
+    CHECK(is_sent_heartbeats(c, 3));
+    answer.sent_us = told_us;
+    cluster_feed(c, 1, answer);
+    CHECK(!is_sent_heartbeats(c, 3));
+    CHECK(is_sent_heartbeats(c, 2));
+    cluster_free(c);
+}
+
+/* One that does not answer is given up after two election timeouts, and no earlier. */
+static void silent_leaver_is_given_up(void)
+{
+    struct cluster *c = leader_without_3();
+    uint64_t begin = c->now_us;
+    while (is_sent_heartbeats(c, 3) && c->now_us < begin + 10 * ELECTION_TIMEOUT)
+        ;
+    CHECK(c->now_us - begin >= 2 * ELECTION_TIMEOUT);
+    CHECK(c->now_us - begin <= 2 * ELECTION_TIMEOUT + 2 * HEARTBEAT);
+    cluster_free(c);
+}
+
+/* The same for what the log says is due: a new leader promotes nobody before its no-op is
+ * committed, since it may not know of a change that an earlier leader has begun. */
+static void no_promotion_before_the_noop(void)
+{
+    struct raft_configuration configuration = cluster_configuration(1, 3, 0);
+    configuration_add(&configuration, 4, RAFT_AUTO_PROMOTE);
+    struct cluster *c = cluster_new(
+        (struct cluster_plan){.alone = true, .spares = 1, .configuration = &configuration});
+    cluster_become(c, 1, RAFT_LEADER);
+    cluster_ack(c, 1, 4, 2); /* it has everything, the no-op too */
+    CHECK(!raft_leader_ready(cluster_core(c, 1)));
+    CHECK(!latest(c, 1)->joint);
+    cluster_ack(c, 1, 2, 2);
+    CHECK(raft_leader_ready(cluster_core(c, 1)));
+    CHECK(latest(c, 1)->joint);
     cluster_free(c);
 }
 
@@ -513,6 +659,13 @@ static const struct test_case cases[] = {
     {"§4.2.3 a removed server learns it from the next leader", removed_one_learns_it_later},
     {"§4.1 a smaller majority commits what waited", smaller_majority_commits},
     {"§4.1 more changes than configurations are kept", slept_through_many_changes},
+    {"§4.1 the carrier is told of configurations appended and committed", changes_are_told},
+    {"§4.2.1 caught up is who ended a short round, whatever came meanwhile", caught_up_under_load},
+    {"§4.2.1 who was caught up and lags again is not promoted", falls_behind_again},
+    {"§4.2.2 who leaves is told until it knows", leaver_is_told},
+    {"§4.2.2 who leaves without a word is given up", silent_leaver_is_given_up},
+    {"§4.1 no promotion that is due before the leader's no-op is committed",
+     no_promotion_before_the_noop},
 };
 
 CASES_MAIN(cases)

@@ -433,6 +433,51 @@ static void impossible_starts(void)
     mem_free(r);
 }
 
+/* Replies that find no room are given at once, and promise nothing that is not on the disk: neither
+ * entries, nor, while the term is not there, a vote or what a later life may take back. */
+static void no_room_for_replies(void)
+{
+    const struct raft_message *reply = NULL;
+    case_row("entries");
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, NULL, 1));
+    cluster_disk_hold(c, 1);
+    for (int i = 0; i < RAFT_REPLIES_MAX; i++)
+        CHECK(!cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 1)));
+    reply = cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 1));
+    REQUIRE(reply && reply->accepted);
+    CHECK_EQ(reply->match_index, 1);
+    cluster_disk_release(c, 1);
+    CHECK_EQ(c->nodes[1].waiting_count, 0);
+    cluster_free(c);
+
+    case_row("the term");
+    c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_disk_hold(c, 1);
+    for (int i = 0; i < RAFT_REPLIES_MAX; i++)
+        CHECK(!cluster_append(c, 1, APPEND(2, 2, 1, 1, NULL, 1)));
+    reply = cluster_append(c, 1, APPEND(2, 2, 1, 1, NULL, 1));
+    REQUIRE(reply && reply->accepted);
+    CHECK_EQ(reply->match_index, 0);
+    cluster_disk_release(c, 1);
+    CHECK_EQ(c->nodes[1].waiting_count, 0);
+    cluster_free(c);
+
+    case_row("a vote");
+    c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_disk_hold(c, 1);
+    struct raft_message vote = {
+        .type = RAFT_VOTE, .from = 2, .term = 2, .last_index = 9, .last_term = 1};
+    for (int i = 0; i < RAFT_REPLIES_MAX; i++)
+        CHECK(!cluster_feed(c, 1, vote));
+    reply = cluster_feed(c, 1, vote);
+    REQUIRE(reply);
+    CHECK(!reply->granted);
+    cluster_disk_release(c, 1);
+    CHECK_EQ(c->nodes[1].waiting_count, 0);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§3.8 an append is acknowledged when it is durable, and applied no earlier",
      append_reply_waits},
@@ -441,6 +486,7 @@ static const struct test_case cases[] = {
     {"§3.8 writes of three terms at the same indexes", replaced_writes},
     {"§3.8 an entry that comes back (ABA) is durable by its own write", entry_that_came_back},
     {"§3.8 more replies wait than there is room for", many_replies_wait},
+    {"§3.8 a reply that finds no room promises only what is durable", no_room_for_replies},
     {"§3.8 the own vote is durable before it counts and others are asked",
      own_vote_is_durable_first},
     {"§3.8 the own vote, durable after the election was lost, is not counted",

@@ -312,6 +312,55 @@ static void candidate_crashes(void)
     cluster_free(c);
 }
 
+/* For the term that we are in it is as with a vote: ours must be free, or theirs already, and no
+ * leader known. For an earlier one there is none. */
+static void for_the_term_we_are_in(void)
+{
+    static const struct {
+        raft_id vote;
+        raft_term term;
+        bool granted;
+    } table[] = {{0, 5, true}, {2, 5, true}, {3, 5, false}, {3, 6, true}, {0, 4, false}};
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        case_row("row %zu", i);
+        struct cluster *c =
+            cluster_new((struct cluster_plan){.alone = true, .term = 5, .vote = table[i].vote});
+        const struct raft_message *reply = cluster_feed(c, 1, pre_vote(2, table[i].term, 9, 9));
+        REQUIRE(reply);
+        CHECK_EQ(reply->granted, table[i].granted);
+        CHECK_EQ(reply->term, table[i].granted ? table[i].term : 5);
+        cluster_free(c);
+    }
+    case_row("a leader known, no promise left");
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_append(c, 1, APPEND(3, 5, 1, 1, NULL, 1));
+    cluster_sleep(c, ELECTION_TIMEOUT);
+    CHECK_EQ(raft_leader(cluster_core(c, 1)), 3);
+    for (raft_term term = 5; term <= 6; term++) {
+        const struct raft_message *reply = cluster_feed(c, 1, pre_vote(2, term, 9, 9));
+        REQUIRE(reply);
+        CHECK_EQ(reply->granted, term == 6);
+    }
+    cluster_free(c);
+}
+
+/* Only a vote may be asked for in a leader's name (§3.10), and only then a promise is none. */
+static void not_in_a_leaders_name(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_append(c, 1, APPEND(3, 2, 1, 1, NULL, 1));
+    struct raft_message m = pre_vote(2, 3, 9, 9);
+    m.transfer = true;
+    const struct raft_message *reply = cluster_feed(c, 1, m);
+    REQUIRE(reply);
+    CHECK(!reply->granted);
+    m.type = RAFT_VOTE;
+    reply = cluster_feed(c, 1, m);
+    REQUIRE(reply);
+    CHECK(reply->granted);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§9.6 a pre-vote changes neither state, term nor vote, and a leader grants none",
      leaves_no_trace},
@@ -332,6 +381,8 @@ static const struct test_case cases[] = {
     {"§9.6 a server with a smaller term completes an election", smaller_term_completes_election},
     {"§9.6 a follower with slow links does not depose the leader", prevents_disruption},
     {"§9.6 a candidate crashes after it got the votes", candidate_crashes},
+    {"§9.6 for the term that we are in, as with a vote", for_the_term_we_are_in},
+    {"§3.10 no pre-vote is let through in a leader's name", not_in_a_leaders_name},
 };
 
 CASES_MAIN(cases)

@@ -331,6 +331,10 @@ static void follower_asks_the_leader(void)
                                  .read_id = asked.m.read_id,
                                  .read_index = 2,
                                  .commit = 2};
+    reply.from = 3; /* not the leader */
+    cluster_feed(c, 1, reply);
+    CHECK(!cluster_read_result(c, 1, 6));
+    reply.from = 2;
     cluster_feed(c, 1, reply);
     REQUIRE(cluster_read_result(c, 1, 6));
     CHECK_EQ(cluster_read_result(c, 1, 6)->index, 2);
@@ -440,6 +444,54 @@ static void limits_of_reads(void)
     cluster_free(c);
 }
 
+/* A request that is repeated bears another number: what came meanwhile goes with it. */
+static void repeated_under_a_new_number(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 2));
+    CHECK_EQ(cluster_read(c, 1, 1), 0);
+    struct cluster_packet first, second;
+    REQUIRE(cluster_take(c, RAFT_READ_INDEX, 1, 2, &first));
+    CHECK_EQ(cluster_read(c, 1, 2), 0);
+    CHECK(!cluster_take(c, RAFT_READ_INDEX, 1, 2, &second));
+    cluster_sleep(c, HEARTBEAT);
+    cluster_tick(c, 1);
+    REQUIRE(cluster_take(c, RAFT_READ_INDEX, 1, 2, &second));
+    CHECK(second.m.read_id > first.m.read_id);
+    cluster_feed(c, 1,
+                 (struct raft_message){.type = RAFT_READ_INDEX_REPLY,
+                                       .from = 2,
+                                       .term = 2,
+                                       .granted = true,
+                                       .read_id = second.m.read_id,
+                                       .read_index = 2});
+    CHECK(cluster_read_result(c, 1, 1));
+    CHECK(cluster_read_result(c, 1, 2));
+    cluster_free(c);
+}
+
+/* The leader's commit index is taken over as far as this leader has verified our log. */
+static void reply_commits_what_is_verified(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .log = TERMS(1, 1, 1)});
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, NULL, 1));
+    CHECK_EQ(cluster_read(c, 1, 1), 0);
+    struct cluster_packet asked;
+    REQUIRE(cluster_take(c, RAFT_READ_INDEX, 1, 2, &asked));
+    cluster_feed(c, 1,
+                 (struct raft_message){.type = RAFT_READ_INDEX_REPLY,
+                                       .from = 2,
+                                       .term = 2,
+                                       .granted = true,
+                                       .read_id = asked.m.read_id,
+                                       .read_index = 3,
+                                       .commit = 3});
+    REQUIRE(cluster_read_result(c, 1, 1));
+    CHECK_EQ(cluster_read_result(c, 1, 1)->index, 3); /* to be waited for */
+    CHECK_EQ(raft_commit_index(cluster_core(c, 1)), 1);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§6.4 a read is served once a majority has confirmed leadership", confirmed_by_a_majority},
     {"§6.4 only answers to what was sent after the read confirm it", old_answers_do_not_confirm},
@@ -460,6 +512,9 @@ static const struct test_case cases[] = {
     {"§6.4 a request to an old leader serves nothing stale", asked_of_an_old_leader},
     {"§6.4 an answer to an earlier life serves nothing", answer_to_an_earlier_life},
     {"§6.4 reads in progress are limited, and freed when answered", limits_of_reads},
+    {"§6.4 a repeated request has a new number", repeated_under_a_new_number},
+    {"§6.4 a reply's commit index counts as far as the log is verified",
+     reply_commits_what_is_verified},
 };
 
 CASES_MAIN(cases)

@@ -247,6 +247,25 @@ static void by_a_snapshot(void)
     cluster_free(c);
 }
 
+/* That it was a member only the snapshot says, from which it starts. */
+static void member_by_its_snapshot(void)
+{
+    struct raft_configuration without = {.index = 4};
+    configuration_add(&without, 2, RAFT_VOTER);
+    configuration_add(&without, 3, RAFT_VOTER);
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    REQUIRE(cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2, 2), 3)));
+    cluster_compact(c, 1, 3);
+    cluster_restart(c, 1);
+    struct cluster_append a = APPEND(2, 2, 3, 2, TERMS(2), 4);
+    a.configuration = &without;
+    REQUIRE(cluster_append(c, 1, a));
+    CHECK(raft_removed(cluster_core(c, 1)));
+    CHECK_EQ(c->nodes[1].disk->removed, 4);
+    CHECK(keeps_quiet(c, 1));
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§4.2.2 a removal is remembered over restarts", remembered},
     {"§4.2.2 removed, and down before the disk has it: asks until it is told",
@@ -256,6 +275,7 @@ static const struct test_case cases[] = {
     {"§4.1 a later configuration takes a removal back", later_configurations_know_better},
     {"§4.2.1 configurations from before a learner's time do not remove it", before_its_time},
     {"§5.3 a snapshot without us removes us", by_a_snapshot},
+    {"§5.1 a member by the snapshot that it started from", member_by_its_snapshot},
 };
 
 CASES_MAIN(cases)

@@ -310,6 +310,18 @@ static void old_ones_are_ignored(void)
     cluster_step(c, 1, (struct raft_event){.type = RAFT_SNAPSHOT_INSTALLED, .snapshot = &s});
     CHECK_EQ(raft_commit_index(r), 3);
     CHECK_EQ(raft_last_index(r), 4);
+    cluster_compact(c, 1, 3);
+    for (raft_index index = 1; index <= 3; index++) { /* we have one that reaches farther */
+        s = snapshot_at(index, 1, 5, 0);
+        CHECK_EQ(cluster_step(c, 1,
+                              (struct raft_event){.type = RAFT_SNAPSHOT_INSTALLED, .snapshot = &s}),
+                 0);
+    }
+    CHECK_EQ(raft_snapshot_index(r), 3);
+    CHECK_EQ(raft_configuration_latest(r)->count, 3);
+    cluster_free(c);
+    c = cluster_new((struct cluster_plan){.alone = true, .log = TERMS(1, 2, 2, 2), .commit = 3});
+    r = cluster_core(c, 1);
     s = snapshot_at(3, 9, 5, 0); /* contradicts what is committed */
     CHECK_EQ(
         cluster_step(c, 1, (struct raft_event){.type = RAFT_SNAPSHOT_INSTALLED, .snapshot = &s}),
@@ -586,10 +598,78 @@ static void frequent_snapshots(void)
     cluster_free(c);
 }
 
+/* The one that arrived is too old by now, and its receiver has fallen silent: no other before it
+ * answers. */
+static void not_again_to_one_fallen_silent(void)
+{
+    struct cluster *c = compacted_leader();
+    needs_snapshot(c);
+    for (uint64_t slept = 0; slept <= ELECTION_TIMEOUT; slept += HEARTBEAT) {
+        cluster_sleep(c, HEARTBEAT);
+        cluster_tick(c, 1);
+        cluster_beat_reply(c, 1, 3, 0);
+    }
+    cluster_propose(c, 1, 10);
+    cluster_ack(c, 1, 3, 22);
+    cluster_compact(c, 1, 20);
+    cluster_forget(c);
+    cluster_snapshot_sent(c, 1, 2, true, 10);
+    CHECK_EQ(cluster_count(c, RAFT_SEND_SNAPSHOT, 1, 2), 0);
+    CHECK_EQ(cluster_count(c, RAFT_APPEND, 1, 2), 0);
+    cluster_beat_reply(c, 1, 2, 0);
+    const struct raft_message *m = cluster_sent(c, RAFT_SEND_SNAPSHOT, 1, 2);
+    REQUIRE(m);
+    CHECK_EQ(m->snapshot_index, 20);
+    cluster_free(c);
+}
+
+/* Whoever stands has something else to do now; who leads and has all of it goes on leading. */
+static void installed_in_any_state(void)
+{
+    static const enum raft_state states[] = {RAFT_FOLLOWER, RAFT_PRE_CANDIDATE, RAFT_CANDIDATE,
+                                             RAFT_LEADER};
+    for (int s = 0; s < 4; s++) {
+        for (int known = 0; known <= 1; known++) {
+            case_row("%s, %s", raft_state_name(states[s]), known ? "in its log" : "beyond it");
+            struct cluster *c = cluster_new(
+                (struct cluster_plan){.alone = true, .log = TERMS(1, 1, 1), .commit = 1});
+            cluster_become(c, 1, states[s]);
+            struct raft_snapshot snapshot =
+                known ? snapshot_at(2, 1, 3, 0) : snapshot_at(9, 1, 3, 0);
+            cluster_install(c, 1, &snapshot);
+            CHECK_EQ(raft_snapshot_index(cluster_core(c, 1)), snapshot.index);
+            CHECK_EQ(raft_state(cluster_core(c, 1)),
+                     known && states[s] == RAFT_LEADER ? RAFT_LEADER : RAFT_FOLLOWER);
+            cluster_free(c);
+        }
+    }
+}
+
+/* What its receiver is said to have got since, or that it got what was never sent. */
+static void what_it_says_of_its_end(void)
+{
+    struct cluster *c = compacted_leader();
+    needs_snapshot(c);
+    struct raft_snapshot beyond = {.index = 13};
+    struct raft_event event = {
+        .type = RAFT_SNAPSHOT_SENT, .peer = 2, .ok = true, .snapshot = &beyond};
+    CHECK_EQ(cluster_step(c, 1, event), ERR_BAD_REQUEST);
+    CHECK_EQ(cluster_progress(c, 1, 2).state, RAFT_SNAPSHOT);
+    cluster_ack(c, 1, 2, 8); /* late; not enough to go on from */
+    CHECK_EQ(cluster_progress(c, 1, 2).state, RAFT_SNAPSHOT);
+    cluster_sleep(c, 3 * ELECTION_TIMEOUT / 4);
+    cluster_snapshot_sent(c, 1, 2, true, 7);
+    CHECK_EQ(cluster_progress(c, 1, 2).match, 8);
+    CHECK(cluster_progress(c, 1, 2).next >= 9);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§5 a follower behind the log's beginning is sent a snapshot", asked_for_below_the_log},
     {"§5 the entry behind the snapshot is appended to its end", not_asked_for_at_the_edge},
     {"§5 none is sent to a follower that does not answer", not_to_one_that_is_silent},
+    {"§5 no second one is sent to a follower that has fallen silent",
+     not_again_to_one_fallen_silent},
     {"§5 appends pause while one is on its way, heartbeats go on", replication_pauses},
     {"§5 one that arrived: the next append follows it", sent},
     {"§5 one that failed: again, when the follower answers", failed},
@@ -603,6 +683,8 @@ static const struct test_case cases[] = {
     {"§5.3 an uncommitted configuration goes with the log, or stays with it",
      uncommitted_configuration_goes},
     {"§5.3 one installed beside writes and appends", installed_beside_writes},
+    {"§5.3 one installed in any state", installed_in_any_state},
+    {"§5 a snapshot's end that is behind match, or beyond the log", what_it_says_of_its_end},
     {"§5.3 a write completes after one was installed over it", late_completion},
     {"§5 a slow node is restored past compaction, then by appends", slow_node_is_restored},
     {"§5 a new learner receives one, and becomes a voter", learner_receives_one},

@@ -224,6 +224,41 @@ static void both_must_end(void)
     cluster_free(c);
 }
 
+/* Its end is no reason for haste: whoever leads by then is heard first. */
+static void no_haste_at_the_end(void)
+{
+    for (int fence = 0; fence <= 1; fence++) {
+        case_row(fence ? "fenced" : "stalled");
+        struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+        cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2), 2));
+        withhold(c, 1, fence, true);
+        cluster_sleep(c, 10 * ELECTION_TIMEOUT); /* a process that stood still */
+        cluster_forget(c);
+        withhold(c, 1, fence, false);
+        cluster_tick(c, 1);
+        cluster_sleep(c, ELECTION_TIMEOUT - 1);
+        cluster_tick(c, 1);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
+        CHECK_EQ(c->packet_count, 0);
+        cluster_sleep(c, ELECTION_TIMEOUT + 1);
+        cluster_tick(c, 1);
+        CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_PRE_CANDIDATE);
+        cluster_free(c);
+    }
+}
+
+/* The only voter of C_new, while C_old is needed still: it is not alone. */
+static void not_alone_while_joint(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .voters = 2});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(cluster_change(c, 1, (struct raft_change){.kind = RAFT_REMOVE, .id = 2}), 0);
+    REQUIRE(raft_configuration_latest(cluster_core(c, 1))->joint);
+    cluster_stall(c, 1, true);
+    CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"stalled or fenced, a leader hands over to the best follower at once", leader_hands_over},
     {"stalled, it sends no heartbeats and does not stand until it ends",
@@ -236,6 +271,8 @@ static const struct test_case cases[] = {
     {"a cluster survives its leader's hung disk", cluster_survives_a_hung_disk},
     {"a majority stalled elects nobody until one writes again", majority_stalled},
     {"stalled and fenced: both must end", both_must_end},
+    {"stalled or fenced, then sound: an election timeout before it stands", no_haste_at_the_end},
+    {"stalled, the only voter of C_new steps down while joint", not_alone_while_joint},
 };
 
 CASES_MAIN(cases)

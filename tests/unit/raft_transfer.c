@@ -156,6 +156,13 @@ static void the_best_is_chosen(void)
     cluster_run(c, 2 * HEARTBEAT);
     CHECK_EQ(cluster_transfer(c, 1, 0), ERR_NOT_FOUND);
     cluster_free(c);
+    c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_become(c, 1, RAFT_LEADER);
+    CHECK_EQ(cluster_transfer(c, 1, 0), ERR_NOT_FOUND); /* nobody has answered this leader yet */
+    cluster_refuse(c, 1, 3, 1, 0, 0);
+    CHECK_EQ(cluster_transfer(c, 1, 0), 0);
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 3);
+    cluster_free(c);
 }
 
 /* Not done within an election timeout: the leader goes on, and takes proposals again. */
@@ -340,6 +347,92 @@ static void target_crashes(void)
     cluster_free(c);
 }
 
+/* One that votes in C_old only has no future here, however much of the log it has. */
+static void a_leaving_voter_is_not_the_best(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .voters = 4});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(cluster_change(c, 1, (struct raft_change){.kind = RAFT_REMOVE, .id = 2}), 0);
+    cluster_ack(c, 1, 2, 3);
+    REQUIRE(raft_configuration_latest(cluster_core(c, 1))->joint);
+    CHECK_EQ(cluster_transfer(c, 1, 0), 0);
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 3);
+    cluster_free(c);
+}
+
+/* Only the target's own word ends it. */
+static void only_the_target_declines(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(cluster_transfer(c, 1, 2), 0);
+    struct raft_message reply = {.type = RAFT_TIMEOUT_NOW_REPLY, .from = 3, .term = 2};
+    cluster_feed(c, 1, reply);
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 2);
+    reply.from = 2;
+    reply.granted = true;
+    cluster_feed(c, 1, reply);
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 2);
+    reply.granted = false;
+    cluster_feed(c, 1, reply);
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 0);
+    CHECK_EQ(c->nodes[1].transfer_status, ERR_AGAIN);
+    cluster_free(c);
+}
+
+/* Deposed, and elected again before anybody else was: it was not handed over. */
+static void led_by_ourselves_again(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(cluster_transfer(c, 1, 2), 0);
+    cluster_feed(c, 1, (struct raft_message){.type = RAFT_HEARTBEAT_REPLY, .from = 3, .term = 3});
+    CHECK_EQ(raft_state(cluster_core(c, 1)), RAFT_FOLLOWER);
+    cluster_feed(c, 1, (struct raft_message){.type = RAFT_TIMEOUT_NOW, .from = 3, .term = 3});
+    CHECK_EQ(c->nodes[1].transfer_status, 1); /* 3 led */
+    cluster_free(c);
+    c = cluster_new((struct cluster_plan){.voters = 2});
+    cluster_elect(c, 1);
+    cluster_run(c, 2 * HEARTBEAT);
+    c->dropped[RAFT_TIMEOUT_NOW] = true;
+    CHECK_EQ(cluster_transfer(c, 1, 2), 0);
+    cluster_feed(c, 1,
+                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY,
+                                       .from = 2,
+                                       .term = raft_term_current(cluster_core(c, 1)) + 1});
+    CHECK_EQ(c->nodes[1].transfer_status, 0);
+    for (uint64_t end = c->now_us + ELECTION_TIMEOUT; c->now_us < end;) {
+        cluster_sleep(c, HEARTBEAT / 2);
+        cluster_tick(c, 1);
+    }
+    CHECK_EQ(c->nodes[1].transfer_status, ERR_TIMEOUT);
+    cluster_free(c);
+}
+
+/* No learner becomes a voter meanwhile: a change is a proposal, too. */
+static void no_promotion_meanwhile(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.alone = true, .spares = 1});
+    cluster_become_ready(c, 1);
+    CHECK_EQ(
+        cluster_change(
+            c, 1, (struct raft_change){.kind = RAFT_ADD_LEARNER, .id = 4, .auto_promote = true}),
+        0);
+    cluster_ack(c, 1, 2, 3);
+    CHECK_EQ(cluster_transfer(c, 1, 3), 0); /* which lags */
+    cluster_ack(c, 1, 4, 3);
+    CHECK(!raft_configuration_latest(cluster_core(c, 1))->joint);
+    for (int i = 0; i < 11; i++) {
+        cluster_sleep(c, HEARTBEAT);
+        cluster_tick(c, 1);
+        cluster_beat_reply(c, 1, 2, 0);
+        cluster_beat_reply(c, 1, 4, 0);
+    }
+    CHECK_EQ(raft_transfer_target(cluster_core(c, 1)), 0);
+    CHECK(raft_configuration_latest(cluster_core(c, 1))->joint);
+    cluster_free(c);
+}
+
 static const struct test_case cases[] = {
     {"§3.10 to a follower in line, at once, and back", to_one_in_line},
     {"§3.10 the target stands without pre-vote, and says for whom", asks_outright},
@@ -356,6 +449,10 @@ static const struct test_case cases[] = {
     {"§3.10 who is no voter does not campaign when told to", target_does_not_campaign},
     {"§3.10 a target that leaves the cluster is none", target_is_removed},
     {"§3.10 a target that crashes", target_crashes},
+    {"§3.10 a leaving voter is not the best follower", a_leaving_voter_is_not_the_best},
+    {"§3.10 only the target's refusal ends it", only_the_target_declines},
+    {"§3.10 a deposed leader tells how it ended", led_by_ourselves_again},
+    {"§3.10 no learner is promoted meanwhile", no_promotion_meanwhile},
 };
 
 CASES_MAIN(cases)

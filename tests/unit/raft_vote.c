@@ -104,8 +104,8 @@ static void request_describes_the_log(void)
         raft_term term;
     } table[] = {{TERMS(1), 1, 1}, {TERMS(1, 1, 2), 3, 2}, {TERMS(1, 4, 4, 4), 4, 4}};
     for (size_t i = 0; i < 3; i++) {
-        struct cluster *c = cluster_new(
-            (struct cluster_plan){.alone = true, .voters = 5, .log = table[i].log, .term = 6});
+        struct cluster *c = cluster_new((struct cluster_plan){
+            .alone = true, .voters = 5, .learners = 1, .log = table[i].log, .term = 6});
         cluster_become(c, 1, RAFT_PRE_CANDIDATE);
         for (raft_id peer = 2; peer <= 5; peer++) {
             const struct raft_message *m = cluster_sent(c, RAFT_PRE_VOTE, 1, peer);
@@ -123,6 +123,7 @@ static void request_describes_the_log(void)
             CHECK_EQ(m->last_term, table[i].term);
             CHECK(!m->transfer);
         }
+        CHECK_EQ(cluster_count(c, ANY, 1, 6), 0); /* a learner is not asked */
         cluster_free(c);
     }
 }
