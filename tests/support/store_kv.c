@@ -99,6 +99,7 @@ static const char *rows_differ(const struct state_base *a, const struct state_ba
     struct row x, y, found;
     struct err err = {0};
     struct slice all = {0};
+    unsigned number = 0;
     *digest = (struct digest){0};
     *keys = 0;
     if (a->seek(a->self, all, reverse, true, &err) || b->seek(b->self, all, reverse, true, &err))
@@ -123,7 +124,7 @@ static const char *rows_differ(const struct state_base *a, const struct state_ba
         if (a->get(a->self, y.key, false, &found, &err) || found.value.len ||
             found.version != y.version)
             return "a row by key, without value";
-        const char *what = seeks_differ(a, y.key, reverse);
+        const char *what = number++ % 16 == 0 ? seeks_differ(a, y.key, reverse) : NULL;
         if (what)
             return what;
     }

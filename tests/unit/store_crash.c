@@ -21,7 +21,7 @@
 #include "tests/unit/tap.h"
 
 enum {
-    SEEDS = 6,
+    SEEDS = 24,
     ROUNDS = 30, /* per seed */
     STEPS = 14,  /* per round */
     ENTRIES_MAX = 6000,
@@ -582,8 +582,8 @@ int main(void)
         "full, %u flushes, %u cuts, %u snapshots taken, %u installed (%u with a tail kept)",
         sum.starts, sum.power_losses, sum.errors, sum.crashes, sum.fulls, sum.flushes, sum.cuts,
         sum.taken, sum.installs, sum.tails);
-    ok(seeds || (sum.power_losses > 40 && sum.errors > 4 && sum.fulls > 4 && sum.cuts > 20 &&
-                 sum.installs > 5 && sum.taken > 20),
+    ok(seeds || (sum.power_losses > 160 && sum.errors > 16 && sum.fulls > 16 && sum.cuts > 80 &&
+                 sum.installs > 20 && sum.taken > 80),
        "the faults happened");
     return done();
 }

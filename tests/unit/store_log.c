@@ -743,10 +743,10 @@ static void test_full_disk(void)
     entry_unref(e);
 }
 
-/* Frames of a commit that did not fit stand in the WAL. The commit behind it may be torn by a power
- * loss at each of its calls, wherever in the WAL that happens: a start must not take what is left
- * of the first for the proof of a damaged second. */
-enum place { WAL_EMPTY, WAL_MOVED, WAL_IN_USE, PLACES };
+/* Frames of a commit that did not fit, or that a kill cut short, stand in the WAL. The commit
+ * behind it may be torn by a power loss at each of its calls, wherever in the WAL that happens: a
+ * start must not take what is left of the first for the proof of a damaged second. */
+enum place { WAL_EMPTY, WAL_MOVED, WAL_IN_USE, WAL_LEFT, PLACES };
 
 static int write_some(struct log_store *s, raft_index first, unsigned count, struct err *err)
 {
@@ -761,9 +761,27 @@ static int write_some(struct log_store *s, raft_index first, unsigned count, str
     return rc;
 }
 
+/* The commit that does not come to its end. */
+static void write_too_much(struct data_dir *dir, struct log_store **s, enum place place,
+                           raft_index last)
+{
+    struct log_store_state state;
+    struct err err = {0};
+    if (place != WAL_LEFT) {
+        must(test_vfs_rules("raft.db write full after=24", NULL) == 0);
+        must(write_some(*s, last + 1, 32, &err) == ERR_DISK_FULL);
+        return;
+    }
+    must(test_vfs_rules("raft.db write crash after=24", NULL) == 0);
+    must(write_some(*s, last + 1, 32, &err) == ERR_IO);
+    log_store_close(*s, NULL);
+    test_vfs_restart();
+    must(log_store_open(dir, "n", s, &state, &err) == 0 && state.last_index == last);
+}
+
 /* False: the call number `after` was not reached. */
-static bool torn_behind_full(const char *before, enum place place, uint64_t after, uint64_t seed,
-                             bool *good)
+static bool torn_behind(const char *before, enum place place, uint64_t after, uint64_t seed,
+                        bool *good)
 {
     struct data_dir *dir;
     struct log_store *s;
@@ -776,12 +794,11 @@ static bool torn_behind_full(const char *before, enum place place, uint64_t afte
     must(data_dir_open(path, &dir, &err) == 0);
     must(log_store_open(dir, "n", &s, &state, &err) == 0);
     raft_index last = state.last_index;
-    if (place != WAL_EMPTY)
+    if (place == WAL_MOVED || place == WAL_IN_USE)
         must(write_some(s, ++last, 1, &err) == 0);
     if (place == WAL_MOVED)
         must(log_store_checkpoint(s, &done, &err) == 0 && done);
-    must(test_vfs_rules("raft.db write full after=24", NULL) == 0);
-    must(write_some(s, last + 1, 32, &err) == ERR_DISK_FULL);
+    write_too_much(dir, &s, place, last);
     snprintf(rule, sizeof(rule), "raft.db any powerloss after=%" PRIu64 " seed=%" PRIu64, after,
              seed);
     must(test_vfs_rules(rule, NULL) == 0);
@@ -801,9 +818,10 @@ static bool torn_behind_full(const char *before, enum place place, uint64_t afte
     return hit;
 }
 
-static void test_torn_behind_full(void)
+static void test_torn_behind(void)
 {
-    static const char *const names[] = {"an empty WAL", "a WAL that begins anew", "a WAL in use"};
+    static const char *const names[] = {"an empty WAL", "a WAL that begins anew", "a WAL in use",
+                                        "a WAL that a kill left"};
     enum { SEEDS = 6 };
     struct data_dir *dir;
     struct log_store *s;
@@ -821,10 +839,10 @@ static void test_torn_behind_full(void)
         for (; good && hit; after++) {
             hit = false;
             for (uint64_t seed = 1; seed <= SEEDS && good; seed++)
-                hit = torn_behind_full(before, place, after, seed + SEEDS * after, &good) || hit;
+                hit = torn_behind(before, place, after, seed + SEEDS * after, &good) || hit;
         }
         ok(good && after > 10,
-           "%s: a commit behind one that did not fit, torn at each of %" PRIu64 " calls",
+           "%s: a commit behind one that was cut short, torn at each of %" PRIu64 " calls",
            names[place], after);
     }
 }
@@ -841,7 +859,7 @@ int main(void)
     test_checkpoint();
     test_found_is_kept();
     test_full_disk();
-    test_torn_behind_full();
+    test_torn_behind();
     test_model();
     return done();
 }
