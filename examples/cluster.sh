@@ -44,7 +44,7 @@ pick_ports() {
     local node port taken=' '
     for node in "${nodes[@]}"; do
         while :; do
-            port=$((20000 + (RANDOM * 32768 + RANDOM) % 12000))
+            port=$((10000 + (RANDOM * 32768 + RANDOM) % 7000))
             [[ $taken != *" $port "* ]] && ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break
         done
         taken+="$port "

@@ -263,7 +263,7 @@ END
             [ "$(the .digest.index)" -ge "$version" ] || return
         done
     }
-    wait_until 10 all_flushed
+    wait_until "$E2E_WAIT_SECONDS" all_flushed
     cmp "$BATS_TEST_TMPDIR/digest.node1" "$BATS_TEST_TMPDIR/digest.node2"
     cmp "$BATS_TEST_TMPDIR/digest.node1" "$BATS_TEST_TMPDIR/digest.node3"
 }

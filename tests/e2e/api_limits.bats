@@ -53,7 +53,7 @@ stallable_leader() { # FLAG…
         start_node "$name" --cluster "${list#,}" "$@"
     done
     wait_ready
-    wait_until 20 handed_over "$(leader)" '{"to":"node1"}'
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$(leader)" '{"to":"node1"}'
     find_roles
 }
 
@@ -73,7 +73,7 @@ stallable_leader() { # FLAG…
     for i in {1..8}; do
         hold -X PUT --data-binary "@$value" "$(url_of "$LEADER")/kv/big$i?timeout=60s"
     done
-    wait_until 20 metric_is "$LEADER" raftkv_pending_writes 8
+    wait_until "$E2E_WAIT_SECONDS" metric_is "$LEADER" raftkv_pending_writes 8
     for node in "$LEADER" "$FOLLOWER"; do
         http PUT "$node" /kv/more --data-binary "@$value"
         refused 429 overloaded not_applied
@@ -148,7 +148,7 @@ stallable_leader() { # FLAG…
     leaderless() {
         http GET "$FOLLOWER" /status && holds '.leader == null' 2>/dev/null
     }
-    wait_until 10 leaderless
+    wait_until "$E2E_WAIT_SECONDS" leaderless
     holds '.fault_tolerance == 0'
     [ -z "$(http_header RaftKV-Leader)" ]
     http GET "$FOLLOWER" /health
@@ -174,7 +174,7 @@ says_stopping() { # NODE
     for node in "$FOLLOWER" "$LEADER"; do
         # Somebody waits for an answer: until then it lives, for 5 s.
         hold "$(url_of "$node")/kv/a?min_index=9999999&timeout=60s"
-        wait_until 10 metric_is "$node" raftkv_pending_reads 1
+        wait_until "$E2E_WAIT_SECONDS" metric_is "$node" raftkv_pending_reads 1
         signal_node "$node" "$signal"
         signal=INT
         wait_until 4 says_stopping "$node"

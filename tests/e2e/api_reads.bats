@@ -95,7 +95,7 @@ reads_of() { # NODE KIND: how many it served
         http GET "$alone" '/kv/old?consistency=stale&max_stale_ms=300'
         [ "$http_status" = 503 ]
     }
-    wait_until 10 too_stale
+    wait_until "$E2E_WAIT_SECONDS" too_stale
     refused 503 too_stale
     http GET "$alone" '/kv/old?consistency=stale&max_stale_ms=60000'
     replied 200
@@ -129,7 +129,7 @@ reads_of() { # NODE KIND: how many it served
         [ "$http_status" = 503 ]
     }
     # check-quorum: it gives up leadership.
-    wait_until 10 no_leader
+    wait_until "$E2E_WAIT_SECONDS" no_leader
     refused 503 no_leader not_applied
     http GET "$lead" '/kv/quorum?timeout=200ms'
     [ "$http_status" = 503 ] || [ "$http_status" = 504 ]
@@ -322,7 +322,7 @@ write() {
     find_roles
     write lasting 1 PUT "$LEADER" /kv/lasting --data-binary one
     first=$http_body
-    wait_until 20 handed_over "$LEADER" "{\"to\":\"$FOLLOWER\"}"
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$LEADER" "{\"to\":\"$FOLLOWER\"}"
     wait_ready node1 node2 node3
     for node in node1 node2 node3; do
         write lasting 1 PUT "$node" '/kv/lasting?timeout=10s' --data-binary one

@@ -144,7 +144,7 @@ turned_away() {
         [ "$(curl -s "$(url_of node1)/metrics" |
             awk '$1 == "raftkv_pending_reads" { print $2 }')" = 0 ]
     }
-    wait_until 10 nothing_waits
+    wait_until "$E2E_WAIT_SECONDS" nothing_waits
 }
 
 # ---- many, and slow
@@ -207,7 +207,7 @@ small_again() { # NODE KIB
         all_gone() {
             [ "$(connections crowded)" -le 5 ]
         }
-        wait_until 20 all_gone
+        wait_until "$E2E_WAIT_SECONDS" all_gone
     done
     # (The allocator of a sanitizer keeps more.)
     grep -qE '__(a|t)san_init' "$RAFTKV_BIN/raftkv-node" ||
@@ -228,13 +228,13 @@ small_again() { # NODE KIB
         now=$(ss -Htn state established "sport = :$(port_of few)" | wc -l)
         [ "$now" -le 16 ]
     }
-    wait_until 10 closed_some
+    wait_until "$E2E_WAIT_SECONDS" closed_some
     end_flood
     [ "$closed" -ge 180 ]
     all_gone() {
         [ "$(connections few)" -le 2 ]
     }
-    wait_until 10 all_gone
+    wait_until "$E2E_WAIT_SECONDS" all_gone
     http GET few '/kv/kept?raw'
     [ "$http_body" = value ]
     kill_node few

@@ -209,7 +209,7 @@ node_says() { # NAME JQ: of GET /node
     answers_there() {
         [ "$(curl -s "http://127.0.0.1:$port/node" | jq -r .state)" = forming ]
     }
-    wait_until 10 answers_there
+    wait_until "$E2E_WAIT_SECONDS" answers_there
     kill -TERM "$by_file"
     wait "$by_file" || fail_with "status $?: $(<"$BATS_TEST_TMPDIR/by-file.log")"
     by_file=
@@ -307,7 +307,7 @@ stopped_node() { # [FLAG…]; sets dir and kv
     wait_ready node1
     put node1 findme "a-value-to-be-found"
     put_many node1 k/ 1 200
-    wait_until 20 "${before_stop:-true}"
+    wait_until "$E2E_WAIT_SECONDS" "${before_stop:-true}"
     ${stop:-stop_node} node1
     dir=$(data_dir_of node1)
     kv=$(basename "$dir"/kv.*.db)

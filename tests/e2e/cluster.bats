@@ -29,14 +29,14 @@ readyz_says() { # NODE TEXT
     local list
     three_ports
     start_node node1 --cluster "$list"
-    wait_until 10 readyz_says node1 node2
+    wait_until "$E2E_WAIT_SECONDS" readyz_says node1 node2
     readyz_says node1 node3
     start_node node2 --cluster "$list"
-    wait_until 10 readyz_says node2 node3
+    wait_until "$E2E_WAIT_SECONDS" readyz_says node2 node3
     no_longer() {
         readyz_says node1 node3 && ! readyz_says node1 node2
     }
-    wait_until 10 no_longer
+    wait_until "$E2E_WAIT_SECONDS" no_longer
     http GET node1 /readyz
     refused 503 no_leader
     http PUT node1 /kv/a --data-binary x
@@ -61,9 +61,9 @@ readyz_says() { # NODE TEXT
     start_node node1 --cluster "$list"
     start_node node2 --cluster "$list"
     start_node node3 --cluster "$other"
-    wait_until 10 readyz_says node1 node3
-    wait_until 10 readyz_says node1 localhost
-    wait_until 10 readyz_says node3 node1
+    wait_until "$E2E_WAIT_SECONDS" readyz_says node1 node3
+    wait_until "$E2E_WAIT_SECONDS" readyz_says node1 localhost
+    wait_until "$E2E_WAIT_SECONDS" readyz_says node3 node1
     http GET node3 /kv/a
     refused 503 no_leader
     kill_node node3
@@ -135,7 +135,7 @@ readyz_says() { # NODE TEXT
             signal_node "$name" KILL
         done
         for name in node1 node2 node3; do
-            wait_until 10 test -e "$(node_dir "$name")/status"
+            wait_until "$E2E_WAIT_SECONDS" test -e "$(node_dir "$name")/status"
             restart_node "$name"
         done
         wait_ready
@@ -375,13 +375,13 @@ readyz_says() { # NODE TEXT
     answers() {
         curl -sf -o /dev/null "$(url_of "$gone")/readyz"
     }
-    wait_until 10 answers
+    wait_until "$E2E_WAIT_SECONDS" answers
     lead=$(leader_of_three)
     term=$(term_of "$lead")
     refusals() {
         [ "$(metric_of "$gone" raftkv_peer_refused_total)" -gt 20 ]
     }
-    wait_until 10 refusals
+    wait_until "$E2E_WAIT_SECONDS" refusals
     http GET "$gone" /kv/ours
     refused 404 not_found
     http GET "$gone" /status
@@ -430,7 +430,7 @@ readyz_says() { # NODE TEXT
         http GET "$lead" /members
         holds '.change == null and (.members | length == 3 and all(.role == "voter"))'
     }
-    wait_until 20 replaced
+    wait_until "$E2E_WAIT_SECONDS" replaced
     await_acks 50
     end_load
     verify_load "$victim"

@@ -70,7 +70,7 @@ put_answers() { # NODE STATUS
     old=$(leader)
     disk "$old" 'raft.db sync stall'
     began=$(now_ms)
-    wait_until 10 other_leads "$old"
+    wait_until "$E2E_WAIT_SECONDS" other_leads "$old"
     [ $(($(now_ms) - began)) -lt 3500 ]
     await_acks 50
     http GET "$old" '/readyz?verbose'
@@ -111,7 +111,7 @@ put_answers() { # NODE STATUS
     http PUT node1 '/kv/during?timeout=1s' --data-binary x
     [[ $http_status =~ ^50[34]$ ]]
     holds '.error.outcome == "unknown"'
-    wait_until 10 put_answers node1 503
+    wait_until "$E2E_WAIT_SECONDS" put_answers node1 503
     refused 503 no_leader not_applied
     http GET node1 /readyz
     replied 503
@@ -120,7 +120,7 @@ put_answers() { # NODE STATUS
     http GET node1 /livez
     replied 200
     disk node1
-    wait_until 10 put_answers node1 200
+    wait_until "$E2E_WAIT_SECONDS" put_answers node1 200
     wait_ready
     kill_node node1
     on_disk restart_node node1
@@ -227,14 +227,14 @@ applied_on() { # NODE INDEX
     one_disk
     put node1 before x
     disk node1 '* write full'
-    wait_until 10 put_answers node1 507
+    wait_until "$E2E_WAIT_SECONDS" put_answers node1 507
     refused 507 disk_full not_applied
     http GET node1 '/kv/before?raw'
     [ "$http_body" = x ]
     http GET node1 '/readyz?verbose'
     replied 503
     disk node1
-    wait_until 10 put_answers node1 200
+    wait_until "$E2E_WAIT_SECONDS" put_answers node1 200
     wait_ready
     kill_node node1
     on_disk restart_node node1
@@ -250,7 +250,7 @@ applied_on() { # NODE INDEX
     await_acks 50
     old=$(leader)
     disk "$old" '* write full'
-    wait_until 10 other_leads "$old"
+    wait_until "$E2E_WAIT_SECONDS" other_leads "$old"
     await_acks 100
     disk "$old"
     wait_ready "$old"
@@ -309,14 +309,14 @@ applied_on() { # NODE INDEX
         failures() {
             [ "$(metric_of node1 raftkv_flush_failures_total)" -ge "$1" ]
         }
-        wait_until 10 failures 1
+        wait_until "$E2E_WAIT_SECONDS" failures 1
         await_acks 100
         disk node1
     done
     flushed() {
         [ "$(metric_of node1 raftkv_flush_failing)" = 0 ]
     }
-    wait_until 20 flushed
+    wait_until "$E2E_WAIT_SECONDS" flushed
     end_load
     verify_load
     kill_node node1
@@ -347,18 +347,18 @@ tried() { # NODE WHAT COUNT
     victim=$(followers | head -n 1)
     kill_node "$victim"
     put_many "$lead" a/ 1 300
-    wait_until 10 log_begins_behind "$lead" 100
+    wait_until "$E2E_WAIT_SECONDS" log_begins_behind "$lead" 100
     disk "$lead" 'snapshot write error'
     on_disk restart_node "$victim"
-    wait_until 10 tried "$lead" 'I/O error' 1
+    wait_until "$E2E_WAIT_SECONDS" tried "$lead" 'I/O error' 1
     began=$(now_ms)
-    wait_until 20 tried "$lead" 'I/O error' 4
+    wait_until "$E2E_WAIT_SECONDS" tried "$lead" 'I/O error' 4
     [ $(($(now_ms) - began)) -gt 2500 ]
     disk "$victim" 'incoming write full'
     disk "$lead"
-    wait_until 10 tried "$lead" 'no room' 1
+    wait_until "$E2E_WAIT_SECONDS" tried "$lead" 'no room' 1
     began=$(now_ms)
-    wait_until 20 tried "$lead" 'no room' 4
+    wait_until "$E2E_WAIT_SECONDS" tried "$lead" 'no room' 4
     [ $(($(now_ms) - began)) -gt 2500 ]
     disk "$victim"
     wait_ready "$victim"
@@ -370,12 +370,12 @@ tried() { # NODE WHAT COUNT
 @test "no copy is begun that might fill the disk" {
     one_disk --trailing-entries 10
     put_many node1 a/ 1 300
-    wait_until 10 log_begins_behind node1 100
+    wait_until "$E2E_WAIT_SECONDS" log_begins_behind node1 100
     disk node1 'snapshot write full'
     start_standby node2
     json_post node1 /members "{\"name\":\"node2\",\"url\":\"$(url_of node2)\"}"
     replied 200
-    wait_until 10 tried node1 'no room for a copy' 2
+    wait_until "$E2E_WAIT_SECONDS" tried node1 'no room for a copy' 2
     [ -z "$(compgen -G "$(data_dir_of node1)/snapshot.*")" ]
     disk node1
     wait_ready node2
@@ -393,7 +393,7 @@ tried() { # NODE WHAT COUNT
         'raft.db truncate powerloss seed=4' 'kv write powerloss after=10 seed=5'; do
         await_acks 50
         disk node1 "$rule"
-        wait_until 20 test -e "$(node_dir node1)/status"
+        wait_until "$E2E_WAIT_SECONDS" test -e "$(node_dir node1)/status"
         echo end >"$(node_dir node1)/expected"
         disk node1
         on_disk restart_node node1
@@ -412,7 +412,7 @@ tried() { # NODE WHAT COUNT
     await_acks 50
     for victim in "$(leader)" "$(followers | head -n 1)"; do
         disk "$victim" 'raft.db sync powerloss after=10 seed=7'
-        wait_until 20 test -e "$(node_dir "$victim")/status"
+        wait_until "$E2E_WAIT_SECONDS" test -e "$(node_dir "$victim")/status"
         echo end >"$(node_dir "$victim")/expected"
         disk "$victim"
         await_acks 50

@@ -111,15 +111,15 @@ END
 
 @test "lock: is renewed while the command runs, and a lost one ends the command" {
     in_background out "$REPO/examples/lock.sh" -t 1 long bash -c 'trap "echo stopped; exit" TERM; touch runs; while :; do sleep 0.05; done'
-    wait_until 10 test -e runs
+    wait_until "$E2E_WAIT_SECONDS" test -e runs
     first=$(ctl -o json get lock/long | jq .version)
     renewed() { [ "$(ctl -o json get lock/long | jq .version)" -gt "$first" ]; }
-    wait_until 10 renewed
+    wait_until "$E2E_WAIT_SECONDS" renewed
     ctl put lock/long thief >/dev/null
     status=0
     wait "${background[0]}" || status=$?
     assert_equal "$status" 3
-    wait_until 10 has_line out stopped
+    wait_until "$E2E_WAIT_SECONDS" has_line out stopped
     has_line out 'lock was lost'
     key_is lock/long thief
 }
@@ -128,16 +128,16 @@ END
 
 @test "elect: one leads, the others follow; after it is killed another one does" {
     in_background a.out "$REPO/examples/elect.sh" campaign boss a 2
-    wait_until 10 has_line a.out 'a leads'
+    wait_until "$E2E_WAIT_SECONDS" has_line a.out 'a leads'
     in_background b.out "$REPO/examples/elect.sh" campaign boss b 2
     in_background c.out "$REPO/examples/elect.sh" campaign boss c 2
-    wait_until 10 has_line b.out 'b follows a'
-    wait_until 10 has_line c.out 'c follows a'
+    wait_until "$E2E_WAIT_SECONDS" has_line b.out 'b follows a'
+    wait_until "$E2E_WAIT_SECONDS" has_line c.out 'c follows a'
     run "$REPO/examples/elect.sh" leader boss
     assert_output a
     kill -KILL "${background[0]}"
     another_leads() { has_line b.out 'b leads' || has_line c.out 'c leads'; }
-    wait_until 20 another_leads
+    wait_until "$E2E_WAIT_SECONDS" another_leads
     assert_equal "$(cat b.out c.out | grep -c ' leads, epoch')" 1
     run "$REPO/examples/elect.sh" leader boss
     assert_output --regexp '^[bc]$'
@@ -147,13 +147,13 @@ END
 
 @test "elect: who resigns is followed at once" {
     in_background a.out "$REPO/examples/elect.sh" campaign chair a 30
-    wait_until 10 has_line a.out 'a leads'
+    wait_until "$E2E_WAIT_SECONDS" has_line a.out 'a leads'
     in_background b.out "$REPO/examples/elect.sh" campaign chair b 30
-    wait_until 10 has_line b.out 'b follows a'
+    wait_until "$E2E_WAIT_SECONDS" has_line b.out 'b follows a'
     kill -TERM "${background[0]}"
     wait "${background[0]}" || true
     has_line a.out 'a resigns'
-    wait_until 10 has_line b.out 'b leads'
+    wait_until "$E2E_WAIT_SECONDS" has_line b.out 'b leads'
     kill -TERM "${background[1]}"
     wait "${background[1]}" || true
     run "$REPO/examples/elect.sh" leader chair
@@ -166,15 +166,15 @@ END
     # shellcheck disable=SC2016
     in_background out "$REPO/examples/reload.sh" -i 0.1 conf app.conf bash -c 'echo "reload $RELOAD_VERSION"'
     first=$(ctl put conf 'a = 1')
-    wait_until 10 has_line out "reload $first"
+    wait_until "$E2E_WAIT_SECONDS" has_line out "reload $first"
     assert_equal "$(cat app.conf)" 'a = 1'
     head -c 5000 /dev/urandom >value
     second=$(ctl put conf --file value)
-    wait_until 10 has_line out "reload $second"
+    wait_until "$E2E_WAIT_SECONDS" has_line out "reload $second"
     cmp value app.conf
     ctl delete conf
     third=$(ctl put conf '')
-    wait_until 10 has_line out "reload $third"
+    wait_until "$E2E_WAIT_SECONDS" has_line out "reload $third"
     [ -e app.conf ] && [ ! -s app.conf ]
     assert_equal "$(wc -l <out)" 3
 }

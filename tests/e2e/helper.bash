@@ -173,7 +173,7 @@ launch() {
         wait $! || status=$?
         echo $status >"$dir/status.new" && mv "$dir/status.new" "$dir/status"
     ) &
-    wait_until 10 test -e "$dir/pid"
+    wait_until "$E2E_WAIT_SECONDS" test -e "$dir/pid"
 }
 
 start_node() {
@@ -237,7 +237,7 @@ stop_node() {
 
 pause_node() {
     kill -STOP "$(pid_of "$1")"
-    wait_until 10 process_stopped "$(pid_of "$1")"
+    wait_until "$E2E_WAIT_SECONDS" process_stopped "$(pid_of "$1")"
 }
 
 resume_node() {
@@ -376,7 +376,7 @@ scripted_server() {
     scripted_count=$((${scripted_count:-0} + 1))
     "$RAFTKV_TEST_TOOLS/http-script" "$@" >"$dir/scripted.$scripted_count" 3>&- 4>&- &
     echo $! >>"$dir/scripted.pids"
-    wait_until 10 test -s "$dir/scripted.$scripted_count"
+    wait_until "$E2E_WAIT_SECONDS" test -s "$dir/scripted.$scripted_count"
     # shellcheck disable=SC2034
     scripted_url=$(<"$dir/scripted.$scripted_count")
 }

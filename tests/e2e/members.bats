@@ -76,7 +76,7 @@ member_json() { # NAME [NAME TO GIVE]
     waits() {
         http GET node4 '/readyz?verbose' && [ "$http_status" = 503 ]
     }
-    wait_until 10 waits
+    wait_until "$E2E_WAIT_SECONDS" waits
     http PUT node4 /kv/x --data-binary x
     refused 503 no_leader not_applied
     begin_load -c 8
@@ -170,7 +170,7 @@ member_json() { # NAME [NAME TO GIVE]
     http DELETE "$(followers | tail -n 1)" "/members/$id"
     replied 200
     holds '.members | length == 2'
-    wait_until 10 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     term=$(term_of "$(leader)")
     refused 503 removed
     http PUT "$gone" /kv/x --data-binary x
@@ -197,7 +197,7 @@ member_json() { # NAME [NAME TO GIVE]
     [ "$(term_of "$(leader)")" -eq "$term" ]
     kill_node "$gone"
     restart_node "$gone"
-    wait_until 10 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     await_acks 100
     [ "$(term_of "$(leader)")" -eq "$term" ]
     kill_node "$gone"
@@ -212,7 +212,7 @@ asked_for_votes() { # NAME: since it was started
 
 knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five election timeouts
     local end
-    wait_until 10 says_removed "$1"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$1"
     end=$(($(date +%s%3N) + 2500))
     while [ "$(date +%s%3N)" -lt "$end" ]; do
         put "$(leader)" goes on
@@ -228,7 +228,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     gone=$(followers | head -n 1)
     http DELETE "$(leader)" "/members/$gone"
     replied 200
-    wait_until 10 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     kill_node "$gone"
     restart_node "$gone"
     knows_it_is_removed "$gone"
@@ -246,9 +246,9 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     # shellcheck disable=SC2046
     await_voters $(running_nodes)
     # The leader is one that it never heard of.
-    wait_until 20 handed_over "$(leader)" '{"to":"node4"}'
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$(leader)" '{"to":"node4"}'
     restart_node "$gone"
-    wait_until 20 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     asked_for_votes "$gone"
     kill_node "$gone"
     restart_node "$gone"
@@ -265,7 +265,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     http DELETE "$gone" "/members/$gone?timeout=10s"
     # It may hand over before it can tell.
     [ "$http_status" = 200 ] || refused 503 no_leader unknown
-    wait_until 10 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     await_acks 200
     [ "$(leader)" != "$gone" ]
     end_load
@@ -284,7 +284,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     gone=$(followers | head -n 1)
     http DELETE "$(leader)" "/members/$gone"
     replied 200
-    wait_until 10 says_removed "$gone"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$gone"
     # Not with the old one.
     json_post "$(leader)" /members "$(member_json "$gone")"
     refused 409 conflict not_applied
@@ -319,14 +319,14 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     replied 200
     # shellcheck disable=SC2046
     await_voters $(printf '%s\n' node1 node2 node3 node4 | grep -vx "$old")
-    wait_until 10 says_removed "$old"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$old"
     kill_node "$old"
     await_acks 100
     old=$(leader)
     start_standby node5
     json_post "$old" "/members/$old/replace?timeout=20s" "$(member_json node5)"
     [ "$http_status" = 200 ] || refused 503 no_leader unknown
-    wait_until 20 says_removed "$old"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$old"
     kill_node "$old"
     wait_ready
     # shellcheck disable=SC2046
@@ -352,7 +352,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     wait_ready
     same_everywhere
     restart_node "$old"
-    wait_until 10 says_removed "$old"
+    wait_until "$E2E_WAIT_SECONDS" says_removed "$old"
     kill_node "$old"
 }
 
@@ -389,7 +389,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
         http GET "$lead" /members
         holds '.change.kind == "remove"' 2>/dev/null
     }
-    wait_until 10 changing
+    wait_until "$E2E_WAIT_SECONDS" changing
     signal_node "$lead" TERM
     wait "$client"
     http_body=$(<"$answer")
@@ -426,7 +426,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
         http GET "$(leader)" /members
         holds '.change == null' 2>/dev/null
     }
-    wait_until 20 settled
+    wait_until "$E2E_WAIT_SECONDS" settled
     wait_leader
 }
 
@@ -458,15 +458,15 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     old=$(leader)
     new=$(followers | head -n 1)
     term=$(term_of "$old")
-    wait_until 20 handed_over "$(followers | tail -n 1)" "{\"to\":\"$new\"}"
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$(followers | tail -n 1)" "{\"to\":\"$new\"}"
     [ "$(leader)" = "$new" ]
     [ "$(term_of "$new")" -gt "$term" ]
     await_acks 50
-    wait_until 20 handed_over "$new" '{}'
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$new" '{}'
     [ "$(leader)" != "$new" ]
     await_acks 50
     # By member id; to itself: it leads already.
-    wait_until 20 handed_over "$(leader)" "{\"to\":\"$(curl -s "$(url_of "$old")/node" | jq -r .id)\"}"
+    wait_until "$E2E_WAIT_SECONDS" handed_over "$(leader)" "{\"to\":\"$(curl -s "$(url_of "$old")/node" | jq -r .id)\"}"
     [ "$(leader)" = "$old" ]
     term=$(term_of "$old")
     json_post "$old" /leader "{\"to\":\"$old\"}"
@@ -540,13 +540,13 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     compacted() {
         [ "$(curl -s "$(leader_url)/node" | jq .index.first)" -gt 300 ]
     }
-    wait_until 20 compacted
+    wait_until "$E2E_WAIT_SECONDS" compacted
     restart_node "$behind"
     wait_ready "$behind"
     caught_up() {
         [ "$(metric_of "$behind" raftkv_snapshots_installed_total)" -ge 1 ]
     }
-    wait_until 20 caught_up
+    wait_until "$E2E_WAIT_SECONDS" caught_up
     await_acks 100
     end_load
     same_everywhere
@@ -571,7 +571,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     compacted() {
         [ "$(curl -s "$(url_of node1)/node" | jq .index.first)" -gt 30 ]
     }
-    wait_until 20 compacted
+    wait_until "$E2E_WAIT_SECONDS" compacted
     start_node node2 --join "$(url_of node1)"
     await_voters node1 node2
     wait_ready node2

@@ -27,7 +27,7 @@ one_is() { # METRIC, of node1
 @test "it listens on IPv6" {
     local port
     run_node --host ::1 2>"$BATS_TEST_TMPDIR/log"
-    wait_until 10 answers_at "http://[::1]:$port" || {
+    wait_until "$E2E_WAIT_SECONDS" answers_at "http://[::1]:$port" || {
         grep -q 'ddress' "$BATS_TEST_TMPDIR/log" && skip "no IPv6 here"
         return 1
     }
@@ -46,7 +46,7 @@ one_is() { # METRIC, of node1
     "$RAFTKV_BIN/raftkv-node" --port "$port" --data-dir "$BATS_TEST_TMPDIR/data" --host 0.0.0.0 \
         --advertise "http://127.0.0.1:$port" 3>&- 2>"$BATS_TEST_TMPDIR/log" &
     other=$!
-    wait_until 10 answers_at "http://127.0.0.1:$port"
+    wait_until "$E2E_WAIT_SECONDS" answers_at "http://127.0.0.1:$port"
     http GET "http://127.0.0.2:$port" /status
     holds '.members[0].url == $u' --arg u "http://127.0.0.1:$port"
     kill -TERM "$other"
@@ -59,7 +59,7 @@ one_is() { # METRIC, of node1
     mkfifo "$BATS_TEST_TMPDIR/pipe"
     exec 9<>"$BATS_TEST_TMPDIR/pipe" # open, and never read
     run_node --log-level debug 2>"$BATS_TEST_TMPDIR/pipe"
-    wait_until 10 answers_at "http://127.0.0.1:$port"
+    wait_until "$E2E_WAIT_SECONDS" answers_at "http://127.0.0.1:$port"
     # A line for each, of what the message says: more than pipe and queue hold.
     for ((i = 0; i < 400; i++)); do
         printf 'POST\t/raft/message\t{"%s":1}\n' "$(printf 'x%.0s' {1..200})"
@@ -89,7 +89,7 @@ one_is() { # METRIC, of node1
     answer=$BATS_TEST_TMPDIR/answer
     curl -s --max-time 40 -X PUT -d y "$(url_of node1)/kv/b?timeout=30s" >"$answer" 3>&- &
     local client=$!
-    wait_until 10 one_is raftkv_pending_writes
+    wait_until "$E2E_WAIT_SECONDS" one_is raftkv_pending_writes
     began=$SECONDS
     signal_node node1 TERM
     wait "$client"
@@ -112,7 +112,7 @@ one_is() { # METRIC, of node1
     wait_ready node1
     curl -s --max-time 40 "$(url_of node1)/kv/b?timeout=30s&min_index=1000" >"$answer" 3>&- &
     local client=$!
-    wait_until 10 one_is raftkv_pending_reads
+    wait_until "$E2E_WAIT_SECONDS" one_is raftkv_pending_reads
     began=$SECONDS
     signal_node node1 TERM
     run wait_exit node1 15
