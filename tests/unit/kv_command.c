@@ -151,6 +151,10 @@ static void test_flaws(void)
     bytes[18] = CONDITION_ABSENT;
     ok(strict(bytes, command_encoded_bytes(&d), &accepted) && !accepted,
        "a delete that asks for absence is refused");
+    static const uint8_t expire[] = {1, 3, 0, 0, 0, 0, 0, 0, 0, 0,   0,
+                                     0, 0, 0, 0, 0, 0, 0, 1, 2, 'a', '\n'};
+    ok(strict(expire, sizeof(expire), &accepted) && !accepted,
+       "an expiry of what is no client is refused");
     ok(client_id_valid("a b~", 4) && !client_id_valid("", 0) && !client_id_valid("\t", 1) &&
            !client_id_valid("\xc3\xa4", 2),
        "client ids are printable ASCII");
@@ -345,6 +349,71 @@ static void test_membership(void)
     buf_release(&b);
 }
 
+/* One member or two, byte by byte; each flaw alone. */
+static void test_membership_flaws(void)
+{
+    enum { NAME = 3 + 19, URL = NAME + 3, SECOND = URL + 5 };
+    static const uint8_t two[] = {1, 0, 2, 7, 0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,
+                                  0, 0, 0, 0, 1,   3,   5,   'n', '-', '1', 'h', 't', 't', 'p', ':',
+                                  8, 0, 0, 0, 0,   0,   0,   0,   0,   0,   0,   0,   0,   0,   0,
+                                  0, 1, 3, 5, 'n', '-', '2', 'h', 't', 't', 'p', ':'};
+    static const struct {
+        const char *name;
+        size_t at;
+        uint8_t byte;
+    } cases[] = {
+        {"format 0", 0, 0},
+        {"joint 2", 1, 2},
+        {"17 members", 2, 17},
+        {"id 0", 3, 0},
+        {"ids that are equal", SECOND, 7},
+        {"ids that descend", SECOND, 6},
+        {"an unknown flag", 19, 0x81},
+        {"an outgoing voter outside of a joint configuration", 19, RAFT_VOTER | RAFT_VOTER_OLD},
+        {"a blank in a name", NAME + 1, ' '},
+        {"a NUL in a name", NAME + 2, 0},
+        {"a slash in a name", NAME, '/'},
+        {"a blank in a URL", URL, ' '},
+        {"a NUL in a URL", URL + 4, 0},
+        {"a DEL in a URL", URL + 2, 0x7f},
+        {"a newline in a URL", URL + 1, '\n'},
+    };
+    bool accepted;
+    ok(membership_strict(two, sizeof(two), &accepted) && accepted, "two members");
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        uint8_t bytes[sizeof(two)];
+        memcpy(bytes, two, sizeof(two));
+        bytes[cases[i].at] = cases[i].byte;
+        ok(membership_strict(bytes, sizeof(bytes), &accepted) && !accepted, "%s is refused",
+           cases[i].name);
+    }
+    uint8_t one[400] = {1, 0, 1, 7};
+    memset(one + NAME, 'n', sizeof(one) - NAME);
+    one[19] = RAFT_VOTER;
+    for (unsigned len = 0; len < 256; len++) {
+        one[20] = (uint8_t)len;
+        one[21] = 1;
+        ok(membership_strict(one, NAME + len + 1, &accepted) &&
+               accepted == (len >= 1 && len <= LIMIT_NAME_BYTES),
+           "a name of %u bytes", len);
+    }
+    one[20] = 1;
+    one[21] = 0;
+    ok(membership_strict(one, NAME + 1, &accepted) && !accepted, "no URL is refused");
+    one[21] = LIMIT_URL_BYTES;
+    ok(membership_strict(one, NAME + 1 + LIMIT_URL_BYTES, &accepted) && accepted,
+       "the longest URL");
+    bool right = true;
+    for (unsigned c = 0; c < 256; c++) {
+        char name = (char)c;
+        right = right && member_name_valid(&name, 1) ==
+                             (c && strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                          "0123456789._-",
+                                          (int)c) != NULL);
+    }
+    ok(right, "the characters of a name");
+}
+
 static void test_membership_lookup(void)
 {
     struct membership m = joint_membership();
@@ -386,6 +455,7 @@ int main(void)
     test_fuzz();
     test_fingerprint();
     test_membership();
+    test_membership_flaws();
     test_membership_lookup();
     test_cluster_id();
     return done();

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <string.h>
 
+#include "lib/base/hash.h"
 #include "lib/base/limits.h"
 #include "lib/base/mem.h"
 #include "lib/kv/entry.h"
@@ -76,6 +77,35 @@ static void test_restore(void)
     ok(empty_back && entry_intact(empty_back), "an empty payload");
     entry_unref(empty);
     entry_unref(empty_back);
+}
+
+/* The checksum of an entry as anybody could compute it. */
+static uint32_t crc_of(uint8_t kind, uint8_t index, uint8_t term, const void *data, uint32_t size)
+{
+    uint8_t place[21] = {index};
+    place[8] = term;
+    place[16] = kind;
+    for (int i = 0; i < 4; i++)
+        place[17 + i] = (uint8_t)(size >> (8 * i));
+    return crc32c(crc32c(0, data, size), place, sizeof(place));
+}
+
+/* A right checksum is not enough. */
+static void test_restore_range(void)
+{
+    struct entry *e = entry_restore(RAFT_NORMAL, 5, 2, crc_of(0, 5, 2, "x", 1), "x", 1, NULL);
+    ok(e != NULL, "an entry by its checksum");
+    entry_unref(e);
+    ok(!entry_restore((enum raft_entry_kind)3, 5, 2, crc_of(3, 5, 2, "x", 1), "x", 1, NULL),
+       "no kind of entry");
+    ok(!entry_restore(RAFT_NORMAL, 0, 2, crc_of(0, 0, 2, "x", 1), "x", 1, NULL), "no index");
+    ok(!entry_restore(RAFT_NORMAL, 5, 0, crc_of(0, 5, 0, "x", 1), "x", 1, NULL), "no term");
+    uint8_t *most = mem_zalloc(LIMIT_ENTRY_BYTES);
+    e = entry_restore(RAFT_NORMAL, 5, 2, crc_of(0, 5, 2, most, LIMIT_ENTRY_BYTES), most,
+                      LIMIT_ENTRY_BYTES, NULL);
+    ok(e && e->size == LIMIT_ENTRY_BYTES, "the largest one");
+    entry_unref(e);
+    mem_free(most);
 }
 
 static void *borrow(void *argument)
@@ -233,6 +263,7 @@ int main(void)
 {
     test_checksum();
     test_restore();
+    test_restore_range();
     test_references();
     test_run();
     test_run_order();

@@ -218,7 +218,9 @@ static void test_failing_apply(void)
         struct apply_result r;
         rig.trap.calls = 0;
         rig.trap.fail_at = 1;
-        is_i64(state_apply(rig.state, e, &r, NULL), ERR_IO, "command %zu: the base fails", i);
+        struct err err = {0};
+        is_i64(state_apply(rig.state, e, &r, &err), ERR_IO, "command %zu: the base fails", i);
+        has_str(err.text, "as the test asked for", "and says how");
         struct state_limits limits;
         state_limits(rig.state, &limits);
         ok(r.status == ERR_IO && state_applied(rig.state) == 1 &&
@@ -513,6 +515,8 @@ static void test_freeze_by_itself(void)
     for (int i = 0; i < 60; i++) {
         (void)snprintf(client, sizeof(client), "c%d", i);
         (void)kv_rig_apply(&rig, with_client(same, client, 1));
+        if (i == 9)
+            ok(state_oldest_frozen(rig.state) == NULL, "ten sessions do not");
     }
     ok(state_oldest_frozen(rig.state) != NULL, "sessions fill it too");
     kv_rig_release(&rig);
@@ -531,6 +535,42 @@ static void test_freeze_by_itself(void)
     struct state_limits limits;
     state_limits(rig.state, &limits);
     is_u64(limits.frozen, 2, "every fourth does");
+    kv_rig_release(&rig);
+}
+
+/* What is counted for the limits, over all memtables; the index over them grows. */
+static void test_many_memtables(void)
+{
+    enum { KEYS = 2000, ROWS = 4 };
+    struct kv_rig rig;
+    struct state_options options = kv_rig_options();
+    struct state_limits limits;
+    char key[16];
+    options.memtable_rows_max = ROWS;
+    kv_rig_init(&rig, &options);
+    for (int i = 0; i < KEYS + 2; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        (void)kv_rig_apply(&rig, make_put(key, "v"));
+    }
+    state_limits(rig.state, &limits);
+    ok(limits.frozen == KEYS / ROWS && limits.overlay_rows == KEYS + 2,
+       "rows of all memtables, the active one too");
+    uint64_t a_row = limits.overlay_bytes / limits.overlay_rows;
+    ok(a_row > sizeof(struct entry) + 30 && a_row < 500, "bytes as well: %" PRIu64 " a row", a_row);
+    unsigned right = 0;
+    for (int i = 0; i < KEYS + 2; i++) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        right += kv_rig_version(&rig, key) == (uint64_t)i + 1;
+    }
+    is_u64(right, KEYS + 2, "every key is found");
+    for (int i = 0; i < KEYS; i += 3) {
+        (void)snprintf(key, sizeof(key), "k%d", i);
+        (void)kv_rig_apply(&rig, make_delete(key));
+    }
+    kv_rig_flush(&rig);
+    is_u64(base_map_row_count(rig.map), KEYS + 2 - (KEYS + 2) / 3, "and flushed");
+    state_limits(rig.state, &limits);
+    ok(limits.overlay_rows == 0 && limits.overlay_bytes == 0, "then nothing is counted");
     kv_rig_release(&rig);
 }
 
@@ -690,6 +730,7 @@ int main(void)
     test_err_alone();
     test_freeze();
     test_freeze_by_itself();
+    test_many_memtables();
     test_references();
     test_reset();
     test_threads();
