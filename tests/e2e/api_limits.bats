@@ -88,9 +88,9 @@ stallable_leader() { # FLAG…
             fail_with "$(<"$BATS_TEST_TMPDIR/held.$i")"
     done
     clients=()
-    http GET "$FOLLOWER" /kv/more
+    http GET "$FOLLOWER" '/kv/more?timeout=60s'
     refused 404 not_found
-    http PUT "$FOLLOWER" /kv/more --data-binary x
+    http PUT "$FOLLOWER" '/kv/more?timeout=60s' --data-binary x
     replied 200
 }
 
