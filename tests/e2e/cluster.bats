@@ -292,7 +292,7 @@ readyz_says() { # NODE TEXT
     head -c 1000000 /dev/zero >"$BATS_TEST_TMPDIR/large"
     pause_node "$lead"
     # 134 of them fit into 128 MiB, and some of those are sent.
-    curl -s --parallel --parallel-immediate --parallel-max 160 -X PUT -H Expect: -o /dev/null \
+    curl -sS --parallel --parallel-immediate --parallel-max 160 -X PUT -H Expect: -o /dev/null \
         --data-binary "@$BATS_TEST_TMPDIR/large" -w '%{http_code}\n' \
         "$(url_of "$other")/kv/large[1-160]?timeout=3s" >"$statuses"
     [ "$(grep -cxE '50[34]' "$statuses")" -eq 134 ]
