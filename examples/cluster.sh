@@ -6,7 +6,7 @@
 #   cluster.sh kill NODE [DIR]    kill -9 one node: node1, node2, node3
 #   cluster.sh restart NODE [DIR] start it again, on its data
 #   cluster.sh endpoints [DIR]    URL,URL,URL: for RAFTKV_ENDPOINTS
-#   cluster.sh stop [DIR]         SIGTERM, wait until all have ended; the data stays
+#   cluster.sh stop [DIR]         SIGTERM (SIGKILL after 30 s), wait until all have ended; the data stays
 #
 # DIR holds, for each node, its data (nodeN.raftkv), log (nodeN.log), port and pid. RAFTKV_BIN is
 # where the programs are (../build/bin).
@@ -73,16 +73,26 @@ await_ready() {
 }
 
 await_end() {
+    local deadline=$((SECONDS + 30))
     while runs "$1"; do
+        if [ "$SECONDS" -ge "$deadline" ]; then
+            echo "cluster.sh: $1 does not end: kill -9" >&2
+            kill -KILL "$(<"$dir/$1.pid")" 2>/dev/null || true
+            deadline=$((SECONDS + 30))
+        fi
         sleep 0.02
     done
     rm -f "$dir/$1.pid"
 }
 
 stop_all() {
-    local node
+    local node pid
     for node in "${nodes[@]}"; do
-        ! runs "$node" || kill -TERM "$(<"$dir/$node.pid")"
+        if runs "$node"; then
+            pid=$(<"$dir/$node.pid")
+            kill -TERM "$pid" 2>/dev/null || true
+            kill -CONT "$pid" 2>/dev/null || true # somebody may have stopped it
+        fi
     done
     for node in "${nodes[@]}"; do
         await_end "$node"

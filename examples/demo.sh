@@ -23,18 +23,26 @@ die() {
     exit 1
 }
 
+# Whatever happens, also to standard output or to somebody who cannot wait, nothing is left behind.
+interrupted=
 finish() {
     local status=$?
-    [ ! -e "$cluster/node3.port" ] || nodes stop || true
-    if [ $status -ne 0 ]; then
+    trap '' INT TERM HUP PIPE
+    set +e
+    [ ! -e "$cluster/node3.port" ] || nodes stop
+    if [ -n "$interrupted" ]; then
+        say "interrupted: stopped the nodes, and cleaned up" >&2
+    elif [ $status -ne 0 ]; then
         echo "demo.sh: it failed; logs of the nodes:" >&2
-        tail -n 10 "$cluster"/*.log >&2 || true
+        tail -n 10 "$cluster"/*.log >&2
     fi
     rm -rf "$work"
     exit $status
 }
 trap finish EXIT
-trap 'exit 130' INT TERM
+trap 'interrupted=1; exit 130' INT
+trap 'interrupted=1; exit 143' TERM
+trap 'interrupted=1; exit 129' HUP
 
 # An awaited thing is asked for again and again, for half a minute at most.
 await() {

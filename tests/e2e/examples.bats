@@ -41,6 +41,14 @@ key_is() { # KEY VALUE
     [ "$(ctl get "$1" 2>/dev/null)" = "$2" ]
 }
 
+version_of() { # KEY
+    ctl -o json get "$1" | jq .version
+}
+
+newer_than() { # KEY VERSION
+    [ "$(version_of "$1")" -gt "$2" ]
+}
+
 key_exists() {
     ctl get "$1" >/dev/null 2>&1
 }
@@ -70,9 +78,29 @@ key_exists() {
     assert_output text
 }
 
-@test "counter: nobody to ask is told by exit status 4" {
-    RAFTKV_ENDPOINTS=http://127.0.0.1:1 run "$REPO/examples/counter.sh" visits
+@test "counter: nobody to ask is told by exit status 4, and why" {
+    RAFTKV_ENDPOINTS=http://127.0.0.1:1 run --separate-stderr "$REPO/examples/counter.sh" visits
     assert_failure 4
+    assert_output ''
+    [[ $stderr == raftkv-ctl:*127.0.0.1:1* ]]
+}
+
+@test "counter: keys like options, numbers like octal ones, arguments like code" {
+    run "$REPO/examples/counter.sh" -k
+    assert_success
+    assert_output 1
+    ctl put octal 010
+    run "$REPO/examples/counter.sh" octal
+    assert_failure 1
+    run ctl get octal
+    assert_output 010
+    # shellcheck disable=SC2016
+    run "$REPO/examples/counter.sh" visits 'a[$(touch here)]'
+    assert_failure 2
+    [ ! -e here ]
+    ctl put most 999999999999999999
+    run "$REPO/examples/counter.sh" most
+    assert_failure 1
 }
 
 # ---- lock
@@ -112,9 +140,8 @@ END
 @test "lock: is renewed while the command runs, and a lost one ends the command" {
     in_background out "$REPO/examples/lock.sh" -t 1 long bash -c 'trap "echo stopped; exit" TERM; touch runs; while :; do sleep 0.05; done'
     wait_until "$E2E_WAIT_SECONDS" test -e runs
-    first=$(ctl -o json get lock/long | jq .version)
-    renewed() { [ "$(ctl -o json get lock/long | jq .version)" -gt "$first" ]; }
-    wait_until "$E2E_WAIT_SECONDS" renewed
+    first=$(version_of lock/long)
+    wait_until "$E2E_WAIT_SECONDS" newer_than lock/long "$first"
     ctl put lock/long thief >/dev/null
     status=0
     wait "${background[0]}" || status=$?
@@ -122,6 +149,72 @@ END
     wait_until "$E2E_WAIT_SECONDS" has_line out stopped
     has_line out 'lock was lost'
     key_is lock/long thief
+}
+
+uptime_ms() {
+    local up
+    read -r up _ </proc/uptime
+    echo $((10#${up/./} * 10))
+}
+
+@test "lock: nobody takes it before its time is over" {
+    local began
+    ctl put lock/early somebody >/dev/null
+    began=$(uptime_ms)
+    run "$REPO/examples/lock.sh" -t 2 early true
+    assert_success
+    [ $(($(uptime_ms) - began)) -ge 2000 ]
+}
+
+@test "lock: the command reads what is meant for it" {
+    run "$REPO/examples/lock.sh" input cat <<<'words for the command'
+    assert_success
+    assert_output 'words for the command'
+}
+
+@test "lock: bad arguments are exit status 2" {
+    for bad in '-t 0 a true' '-t x a true' '-t' '-t 5' '-t 5 a' a; do
+        # shellcheck disable=SC2086
+        run timeout 10 "$REPO/examples/lock.sh" $bad
+        assert_failure 2
+        assert_output --partial usage
+    done
+}
+
+# Whatever becomes of the cluster: no command runs on without its lock.
+@test "lock: a command whose lock cannot be renewed is ended, by SIGKILL if need be" {
+    local status
+    in_background polite "$REPO/examples/lock.sh" -t 2 polite bash -c 'trap "echo stopped; exit" TERM; touch runs1; while :; do sleep 0.05; done'
+    in_background deaf "$REPO/examples/lock.sh" -t 2 deaf bash -c 'trap "" TERM; echo $$ >pid; touch runs2; while :; do sleep 0.05; done'
+    wait_until "$E2E_WAIT_SECONDS" test -e runs1
+    wait_until "$E2E_WAIT_SECONDS" test -e runs2
+    pause_node node1
+    status=0
+    wait "${background[0]}" || status=$?
+    [ "$status" -eq 3 ] || { resume_node node1; fail_with "polite: exit status $status"; }
+    status=0
+    wait "${background[1]}" || status=$?
+    resume_node node1
+    assert_equal "$status" 3
+    has_line polite stopped
+    has_line polite 'lock was lost'
+    run ! kill -0 "$(<pid)"
+}
+
+@test "lock: a renewal of unknown outcome does not end the command" {
+    in_background out "$REPO/examples/lock.sh" -t 9 shaky bash -c 'touch runs; until [ -e end ]; do sleep 0.05; done; exit 7'
+    wait_until "$E2E_WAIT_SECONDS" test -e runs
+    pause_node node1
+    wait_until "$E2E_WAIT_SECONDS" has_line out 'may have been applied' || { resume_node node1; false; }
+    resume_node node1
+    first=$(version_of lock/shaky)
+    wait_until "$E2E_WAIT_SECONDS" newer_than lock/shaky "$first"
+    touch end
+    status=0
+    wait "${background[0]}" || status=$?
+    assert_equal "$status" 7
+    run ctl get lock/shaky
+    assert_failure 1
 }
 
 # ---- election
@@ -160,6 +253,29 @@ END
     assert_failure 1
 }
 
+@test "elect: a sign of life of unknown outcome is no end, silence is" {
+    in_background a.out "$REPO/examples/elect.sh" campaign mayor a 6
+    wait_until "$E2E_WAIT_SECONDS" has_line a.out 'a leads'
+    pause_node node1
+    wait_until "$E2E_WAIT_SECONDS" has_line a.out 'may have been applied' || { resume_node node1; false; }
+    resume_node node1
+    first=$(version_of election/mayor)
+    wait_until "$E2E_WAIT_SECONDS" newer_than election/mayor "$first"
+    run ! has_line a.out 'leads no more'
+    pause_node node1
+    wait_until "$E2E_WAIT_SECONDS" has_line a.out 'a leads no more' || { resume_node node1; false; }
+    resume_node node1
+    wait_until "$E2E_WAIT_SECONDS" key_exists election/mayor
+}
+
+@test "elect: bad arguments are exit status 2" {
+    for bad in '' leader 'campaign x' 'campaign x a 0' 'campaign x a b' 'frob x'; do
+        # shellcheck disable=SC2086
+        run timeout 10 "$REPO/examples/elect.sh" $bad
+        assert_failure 2
+    done
+}
+
 # ---- reload
 
 @test "reload: the file follows the key, the command runs at each change" {
@@ -177,6 +293,26 @@ END
     wait_until "$E2E_WAIT_SECONDS" has_line out "reload $third"
     [ -e app.conf ] && [ ! -s app.conf ]
     assert_equal "$(wc -l <out)" 3
+}
+
+@test "reload: keeps permissions, tells once that nobody answers" {
+    : >app.conf
+    chmod 640 app.conf
+    ctl put -- -conf 'a = 1' >/dev/null
+    in_background out "$REPO/examples/reload.sh" -i 0.1 -conf app.conf echo reload
+    wait_until "$E2E_WAIT_SECONDS" has_line out reload
+    assert_equal "$(stat -c %a app.conf)" 640
+    assert_equal "$(cat app.conf)" 'a = 1'
+    mkdir bin
+    printf '#!/bin/sh\necho >>asked; echo "nobody answers" >&2; exit 4\n' >bin/raftkv-ctl
+    chmod +x bin/raftkv-ctl
+    RAFTKV_BIN=$PWD/bin in_background silent "$REPO/examples/reload.sh" -i 0.01 conf none.conf true
+    asked_often() { [ "$(wc -l <asked)" -ge 5 ]; }
+    wait_until "$E2E_WAIT_SECONDS" test -e asked
+    wait_until "$E2E_WAIT_SECONDS" asked_often
+    assert_equal "$(cat silent)" 'nobody answers'
+    run "$REPO/examples/reload.sh" -i x conf app.conf true
+    assert_failure 2
 }
 
 # ---- cluster and demo
@@ -219,4 +355,24 @@ END
     assert_line --partial 'done, and cleaned up'
     [ "$SECONDS" -lt 60 ]
     assert_equal "$(ls -A tmp)" ''
+}
+
+@test "demo: interrupted, it says so and leaves nothing behind" {
+    local signal
+    mkdir tmp
+    for signal in TERM HUP; do
+        TMPDIR=$PWD/tmp in_background "out.$signal" "$REPO/examples/demo.sh"
+        wait_until "$E2E_WAIT_SECONDS" has_line "out.$signal" storing
+        kill -"$signal" "${background[-1]}"
+        status=0
+        wait "${background[-1]}" || status=$?
+        [ "$status" -gt 128 ]
+        has_line "out.$signal" interrupted
+        assert_equal "$(ls -A tmp)" ''
+        run ! grep -aqsF "$PWD/tmp/" /proc/[0-9]*/cmdline
+    done
+    # Nobody reads any more.
+    bash -c 'TMPDIR=$PWD/tmp "$REPO/examples/demo.sh" 2>&1 | head -n 1'
+    assert_equal "$(ls -A tmp)" ''
+    run ! grep -aqsF "$PWD/tmp/" /proc/[0-9]*/cmdline
 }
