@@ -221,13 +221,13 @@ include tests/lint/lint.mk
 
 # --- the rest
 install: all
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 \
-		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
-	$(if $(binaries),install $(binaries) $(DESTDIR)$(PREFIX)/bin)
-	$(if $(man_pages),install -m 644 $(man_pages) $(DESTDIR)$(PREFIX)/share/man/man1)
-	@set -e; for program in $(programs); do \
+	install -d '$(DESTDIR)$(PREFIX)/bin' '$(DESTDIR)$(PREFIX)/share/man/man1' \
+		'$(DESTDIR)$(PREFIX)/share/bash-completion/completions'
+	$(if $(binaries),install $(binaries) '$(DESTDIR)$(PREFIX)/bin')
+	$(if $(man_pages),install -m 644 $(man_pages) '$(DESTDIR)$(PREFIX)/share/man/man1')
+	@set -e; umask 022; for program in $(programs); do \
 		completions/bash.sh $(OUT)/bin/$$program \
-			>$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$program; done
+			>'$(DESTDIR)$(PREFIX)/share/bash-completion/completions/'$$program; done
 
 format:
 	clang-format -i $(sources) $(headers)
