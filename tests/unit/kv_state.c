@@ -557,8 +557,13 @@ static void test_many_memtables(void)
        "rows of all memtables, the active one too");
     uint64_t a_row = limits.overlay_bytes / limits.overlay_rows;
     ok(a_row > sizeof(struct entry) + 30 && a_row < 500, "bytes as well: %" PRIu64 " a row", a_row);
-    unsigned right = 0;
-    for (int i = 0; i < KEYS + 2; i++) {
+    uint64_t before = limits.overlay_bytes;
+    (void)kv_rig_apply(&rig, make_put("k0", "another value"));
+    state_limits(rig.state, &limits);
+    ok(limits.overlay_bytes > before + sizeof(struct entry), "more with each");
+    (void)kv_rig_apply(&rig, make_put("k0", "v"));
+    unsigned right = kv_rig_version(&rig, "k0") == KEYS + 4;
+    for (int i = 1; i < KEYS + 2; i++) {
         (void)snprintf(key, sizeof(key), "k%d", i);
         right += kv_rig_version(&rig, key) == (uint64_t)i + 1;
     }

@@ -794,9 +794,9 @@ static bool torn_behind(const char *before, enum place place, uint64_t after, ui
     must(data_dir_open(path, &dir, &err) == 0);
     must(log_store_open(dir, "n", &s, &state, &err) == 0);
     raft_index last = state.last_index;
-    if (place == WAL_MOVED || place == WAL_IN_USE)
+    if (place != WAL_EMPTY)
         must(write_some(s, ++last, 1, &err) == 0);
-    if (place == WAL_MOVED)
+    if (place == WAL_MOVED || place == WAL_LEFT)
         must(log_store_checkpoint(s, &done, &err) == 0 && done);
     write_too_much(dir, &s, place, last);
     snprintf(rule, sizeof(rule), "raft.db any powerloss after=%" PRIu64 " seed=%" PRIu64, after,
