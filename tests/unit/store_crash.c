@@ -5,7 +5,7 @@
  * find what was acknowledged; log and state must fit together, and entries that are applied again
  * must give their first answers. The state is compared with one that was never interrupted.
  *
- *     RAFTKV_SEEDS=1..500     those seeds instead of the few fixed ones
+ *     RAFTKV_SEEDS=1..500     those seeds instead of the few from RAFTKV_SEED on
  *     RAFTKV_VERBOSE=1        the faults, and what did not succeed
  */
 #ifdef RAFTKV_TEST_VFS
@@ -565,7 +565,7 @@ static bool run_seed(uint64_t seed, struct totals *sum)
 
 int main(void)
 {
-    uint64_t from = 1, to = SEEDS;
+    uint64_t from = test_seed(), to = from + SEEDS - 1;
     const char *seeds = getenv("RAFTKV_SEEDS");
     if (seeds) {
         char *end;
@@ -582,7 +582,7 @@ int main(void)
         "full, %u flushes, %u cuts, %u snapshots taken, %u installed (%u with a tail kept)",
         sum.starts, sum.power_losses, sum.errors, sum.crashes, sum.fulls, sum.flushes, sum.cuts,
         sum.taken, sum.installs, sum.tails);
-    ok(seeds || (sum.power_losses > 160 && sum.errors > 16 && sum.fulls > 16 && sum.cuts > 80 &&
+    ok(seeds || (sum.power_losses > 100 && sum.errors > 4 && sum.fulls > 16 && sum.cuts > 80 &&
                  sum.installs > 20 && sum.taken > 80),
        "the faults happened");
     return done();
