@@ -157,9 +157,10 @@ static void test_every_call_fails(void)
         uint64_t after = 0;
         while (fault_run(&s, &cases[i], after, &good))
             after++;
-        ok(good && after > 25, "%s%s at each of %" PRIu64 " calls (%s) of flush and checkpoint",
-           cases[i].action, cases[i].seeded ? " (some sectors kept)" : "", after,
-           cases[i].operation);
+        /* How much is read depends on what the cache has. */
+        ok(good && after > (strcmp(cases[i].operation, "read") == 0 ? 5 : 25),
+           "%s%s at each of %" PRIu64 " calls (%s) of flush and checkpoint", cases[i].action,
+           cases[i].seeded ? " (some sectors kept)" : "", after, cases[i].operation);
     }
     base_map_free(s.before);
     base_map_free(s.after);
