@@ -178,9 +178,10 @@ static int change(struct ctl *c, struct goal *g, enum client_change verb, const 
 static int begin(struct ctl *c, const char *id, const char *what, struct buf *path,
                  struct api_status *s)
 {
-    s->member_count = 0;
-    if (!member_name_valid(id, strlen(id))) /* a member id in hex is one, too */
-        return ctl_usage(c, "\"%.80s\" is no name or id of a member", id);
+    if (!member_name_valid(id, strlen(id))) { /* a member id in hex is one, too */
+        ctl_usage(c, "\"%.80s\" is no name or id of a member", id);
+        return EXIT_USAGE;
+    }
     ASSERT(buf_printf(path, "/members/%s%s", id, what) == 0);
     return read_status(c, "/status", s);
 }
