@@ -2,8 +2,10 @@
  * Asynchronous HTTP client: libcurl's multi socket interface on the loop.
  *
  * libcurl asks for its sockets to be watched and forgotten anew with every request. A descriptor
- * keeps its watch from socket() to close() instead: forgetting costs nothing until something really
- * arrives on a connection that nobody uses.
+ * keeps its watch from socket() to close() instead, once it is connected: forgetting costs nothing
+ * until something really arrives on a connection that nobody uses. Before, it is forgotten at once:
+ * a connection that is given up while it is being made libcurl closes without telling of it
+ * (7.88), and the loop must watch no descriptor that is not open, or somebody else's by now.
  *
  * Results are handed out once a turn, in its first stage; what was called during the turn is
  * started in its last.
@@ -26,8 +28,9 @@ struct socket_watch {
     struct loop_poll *poll;
     struct http_client *client;
     int fd;
-    bool ours;   /* opened for a connection, so its closing will be told */
-    bool wanted; /* libcurl waits for something on it */
+    bool ours;      /* opened for a connection … */
+    bool connected; /* … which was made, so its closing will be told */
+    bool wanted;    /* libcurl waits for something on it */
 };
 
 struct call {
@@ -113,8 +116,27 @@ static curl_socket_t on_open(void *client, curlsocktype purpose, struct curl_soc
                     address->protocol);
     if (fd < 0)
         return CURL_SOCKET_BAD;
-    watch_of(client, fd)->ours = true;
+    struct socket_watch *w = watch_of(client, fd);
+    w->ours = true;
+    if (w->poll) { /* of the one before, which was closed a moment ago: libcurl may not ask anew */
+        int events = loop_poll_events(w->poll);
+        loop_poll_free(w->poll);
+        w->poll = NULL;
+        w->connected = false;
+        if (w->wanted &&
+            loop_poll_new(w->client->loop, fd, on_socket_event, w, &w->poll, NULL) == 0)
+            loop_poll_set(w->poll, events);
+    }
     return fd;
+}
+
+static bool is_connected(struct socket_watch *w)
+{
+    struct sockaddr_storage peer;
+    socklen_t len = sizeof(peer);
+    if (!w->connected)
+        w->connected = getpeername(w->fd, (struct sockaddr *)&peer, &len) == 0;
+    return w->connected;
 }
 
 static int on_close(void *client, curl_socket_t fd)
@@ -131,7 +153,7 @@ static int on_want(CURL *easy, curl_socket_t fd, int what, void *client, void *i
     struct socket_watch *w = watch_of(c, fd);
     w->wanted = what != CURL_POLL_REMOVE;
     if (!w->wanted) {
-        if (!w->ours) /* of the resolver, which closes it without a word */
+        if (!w->ours || !is_connected(w)) /* closed without a word; so does the resolver */
             unwatch(c, fd);
         return 0;
     }

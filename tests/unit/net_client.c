@@ -37,6 +37,7 @@ struct fixture {
     uint16_t port;
     int listening;
     unsigned left;
+    uint64_t busy_us; /* that the owner of a call needs for its result */
     void (*script)(void);
     unsigned requests; /* that the raw server saw; read after it has ended */
     char request[8192];
@@ -58,6 +59,8 @@ static void on_done(void *argument, const struct http_result *r)
         memcpy(o->body, r->body.data, r->body.len);
     const char *header = r->code == 0 ? http_result_header(r, "x-echo") : NULL;
     snprintf(o->header, sizeof(o->header), "%s", header ? header : "-");
+    for (uint64_t until_us = clock_now_us() + f.busy_us; clock_now_us() < until_us;)
+        continue;
     if (--f.left == 0)
         loop_stop(f.loop);
 }
@@ -344,6 +347,51 @@ static void test_unreachable(void)
     end();
 }
 
+/* Connections that were accepted and not taken say nothing; then a request comes. */
+static void script_late(void)
+{
+    for (bool served = false; !served;) {
+        int fd = http_accept(f.listening);
+        must(fd >= 0);
+        served = take(fd);
+        if (served)
+            good_reply(fd);
+        close(fd);
+    }
+}
+
+/* libcurl closes a connection that is still being made without a word: nothing of it may be left
+ * for the loop to watch. Those that waited for a connection begin one when the first are given up,
+ * and are over time themselves. */
+static void test_given_up_while_connecting(void)
+{
+    enum { CALLS = 200 };
+    begin();
+    f.listening = http_listen(&f.port); /* takes connections and says nothing */
+    struct http_call c = put_call("/kv/a", "x");
+    f.left = CALLS;
+    f.busy_us = 2000;
+    for (unsigned i = 0; i < CALLS; i++) {
+        outcomes[i] = (struct outcome){.done = false};
+        c.timeout_ms = 100 + i;
+        http_client_call(f.client, &c, on_done, &outcomes[i]);
+    }
+    loop_run(f.loop);
+    unsigned right = 0;
+    for (unsigned i = 0; i < CALLS; i++)
+        right += outcomes[i].code == (outcomes[i].sent ? ERR_TIMEOUT : ERR_UNREACHABLE);
+    is_u64(right, CALLS, "all were given up in time");
+    ok(!outcomes[CALLS - 1].sent || !outcomes[0].sent, "some of them before they were sent");
+    close(f.listening);
+    /* What is left of them must not hold up who gets their descriptors. */
+    script_start(script_late);
+    f.busy_us = 0;
+    c = put_call("/kv/a", "x");
+    is_i64(call(c)->code, 0, "the next one is served");
+    script_end();
+    end();
+}
+
 /* What goes over the wire, byte for byte. */
 static void script_wire(void)
 {
@@ -552,6 +600,7 @@ int main(void)
     test_closed_idle();
     test_failures();
     test_unreachable();
+    test_given_up_while_connecting();
     test_wire();
     test_server();
     test_many();
