@@ -144,7 +144,8 @@ int parse_timeout(const struct query_parameter *p, uint64_t *ms, struct err *err
 /* ERR_BAD_REQUEST unless the query is empty but for what the table names. */
 int parse_query(const struct http_request *r, struct query_parameter *table, size_t count,
                 struct err *err);
-bool no_query(struct node *n, struct http_request *r); /* false: there is one, and it is refused */
+/* Of a GET that knows no parameter: false if one is there (answered). */
+bool no_query(struct node *n, struct http_request *r);
 
 /* ---- http_kv.c ---- */
 void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key);

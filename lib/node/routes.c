@@ -481,9 +481,7 @@ bool no_query(struct node *n, struct http_request *r)
     struct err err = {0};
 
     if (parse_query(r, NULL, 0, &err) != 0) {
-        reply_err(n, r, &err,
-                  r->method == HTTP_GET || r->method == HTTP_HEAD ? OUTCOME_NONE
-                                                                  : OUTCOME_NOT_APPLIED);
+        reply_err(n, r, &err, OUTCOME_NONE);
         return false;
     }
     return true;

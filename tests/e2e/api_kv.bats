@@ -357,7 +357,7 @@ repeat() { # TEXT TIMES
             holds .deleted
             for method in GET PUT DELETE; do
                 http "$method" "$node" "/kv/$key${c/#%%/%}"
-                refused 413 too_large
+                refused 413 too_large "$([ "$method" = GET ] && echo none || echo not_applied)"
                 holds '.error.limit == 4096 and .error.actual == 4097'
             done
         done
