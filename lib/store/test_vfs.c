@@ -267,7 +267,7 @@ bool test_vfs_full(void)
 struct test_file {
     sqlite3_file base;
     char *path;     /* NULL: a temporary file without a name */
-    bool syncs_dir; /* SQLite's VFS syncs the directory at its first sync */
+    bool syncs_dir; /* SQLite's VFS syncs the directory with its first sync, and with no other */
     sqlite3_file *real;
 };
 
@@ -356,6 +356,7 @@ static int file_sync(sqlite3_file *file, int flags)
         test_undo_synced(f->path);
         if (f->syncs_dir)
             test_undo_directory_synced(f->path);
+        f->syncs_dir = false;
     }
     pthread_mutex_unlock(&vfs.mutex);
     return rc;
