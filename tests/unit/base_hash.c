@@ -257,6 +257,9 @@ static void test_digest(struct prng *p)
     for (int i = 1; i < 50; i += 2)
         sum = digest_sub(sum, rows[i]);
     ok(digest_equal(sum, (struct digest){0, 0}), "taking all away leaves nothing");
+    ok(!digest_equal((struct digest){1, 2}, (struct digest){1, 3}) &&
+           !digest_equal((struct digest){1, 2}, (struct digest){3, 2}),
+       "one half alone does not make digests equal");
 
     uint64_t v = 5;
     struct digest d;

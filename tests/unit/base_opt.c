@@ -146,6 +146,13 @@ static void test_refusals(void)
     bad("-x", "unknown option '-x' (see raftkv-test --help)");
     bad("-vx", "unknown option '-x' (see raftkv-test --help)");
     bad("-xv", "unknown option '-xv' (see raftkv-test --help)");
+#define LONG "-0123456789-0123456789-0123456789-0123456789-0123456789-01234567"
+    bad("-" LONG, "unknown option '-"
+                  "-0123456789-0123456789-0123456789-0123456789-0123456789-0123456"
+                  "…' (see raftkv-test --help)");
+    bad("--port " LONG, "--port: '" LONG "' is no whole number from 1 to 65535");
+    bad("--port " LONG "8", "--port: '" LONG "…' is no whole number from 1 to 65535");
+#undef LONG
     bad("--port", "--port needs a value (N)");
     bad("--read-mode", "--read-mode needs a value (VALUE)");
     bad("-p", "-p needs a value (N)");
