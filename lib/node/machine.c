@@ -312,19 +312,20 @@ static void flush_next(struct work *w)
     switch (m->stage) {
     case FLUSH_IDLE: ASSERT(m->stage != FLUSH_IDLE); break;
     case FLUSH_FREEZING:
-        if (!m->memtable) {
-            flush_end(m, (uint64_t)m->options.pace_ms * 1000);
-        } else {
+        if (m->memtable) {
             m->memtable_last = memtable_last_index(m->memtable);
             kv_writer_calm(m->writer, !m->more_frozen && !m->closing);
             flush_send(m, m->flusher, FLUSHER_FLUSH, FLUSH_WRITING);
+        } else if (m->failures > 0) { /* a checkpoint did: what it was to move is still there */
+            flush_send(m, m->flusher, FLUSHER_CHECKPOINT, FLUSH_CHECKPOINTING);
+        } else {
+            flush_end(m, (uint64_t)m->options.pace_ms * 1000);
         }
         break;
     case FLUSH_WRITING:
         if (m->flush_code != 0) {
             flush_failed(m);
         } else {
-            flush_succeeded(m);
             m->figures.flushes++;
             m->figures.digest = m->digest;
             m->figures.keys = m->keys;
@@ -338,6 +339,7 @@ static void flush_next(struct work *w)
         if (m->flush_code != 0) {
             flush_failed(m);
         } else {
+            flush_succeeded(m);
             flush_send(m, m->machine, MACHINE_REFRESH, FLUSH_REFRESHING);
         }
         break;

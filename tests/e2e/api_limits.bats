@@ -75,7 +75,7 @@ stallable_leader() { # FLAG…
     done
     wait_until "$E2E_WAIT_SECONDS" metric_is "$LEADER" raftkv_pending_writes 8
     for node in "$LEADER" "$FOLLOWER"; do
-        http PUT "$node" /kv/more --data-binary "@$value"
+        http PUT "$node" '/kv/more?timeout=60s' --data-binary "@$value"
         refused 429 overloaded not_applied
         holds '.error.retryable and .error.retry_after_ms == 1000'
         [ "$(http_header Retry-After)" = 1 ]
