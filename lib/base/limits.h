@@ -65,6 +65,7 @@ enum {
     LIMIT_PEER_APPENDS = 8,        /* appends on their way to one peer, a connection each */
     LIMIT_PEER_INFLIGHT = 24,      /* messages of all kinds on their way to one peer */
     LIMIT_PEER_REPLY_BYTES = 64 << 10,
+    LIMIT_PEER_BYTES_A_MS = 1000,        /* the slowest line to a peer that is reckoned with */
     LIMIT_PEER_MESSAGE_BYTES = 32 << 20, /* of one append: the largest entry in base64 */
     LIMIT_PEER_REFUSED = 256,            /* messages that could not be sent, not yet told of */
     LIMIT_PEER_CONNECTIONS = 64,         /* to one peer, for forwarding and snapshots */

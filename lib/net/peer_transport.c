@@ -26,6 +26,7 @@ static const char message_path[] = "/raft/message";
 struct peer {
     raft_id id; /* 0: forgotten, and kept only for what is on its way */
     unsigned appends, others;
+    uint64_t bytes; /* of all that is on its way */
     uint64_t stamp; /* when its address was given last */
     char url[LIMIT_URL_BYTES + sizeof(message_path)];
 };
@@ -35,6 +36,7 @@ struct sending {
     struct peer *peer;
     raft_id to;
     enum raft_message_type type;
+    size_t bytes;
     struct digest cluster;
     raft_id self;
 };
@@ -120,6 +122,7 @@ static void on_done(void *argument, const struct http_result *result)
     struct peer_transport *t = s->transport;
     struct peer_refusal refusal;
     --*inflight(s->peer, s->type);
+    s->peer->bytes -= s->bytes;
     bool known = s->peer->id == s->to && !t->finishing; /* else nobody asks any more */
     if (known && result->code < 0)
         report(t, s->to, s->type, result->code, NULL);
@@ -189,7 +192,6 @@ void peer_transport_send(struct peer_transport *t, const struct peer_message *m)
         .headers = &type,
         .header_count = 1,
         .body_take = true,
-        .timeout_ms = t->timeout_ms,
         .reply_max = LIMIT_PEER_REPLY_BYTES,
         /* The core takes these twice. An append has a number that is to arrive once, and a late
          * TIMEOUT_NOW would begin one more election. */
@@ -197,8 +199,12 @@ void peer_transport_send(struct peer_transport *t, const struct peer_message *m)
     };
     call.body = buf_take(&body, &call.body_len);
     t->bytes_sent += call.body_len;
+    p->bytes += call.body_len;
+    /* On a slow line what is large takes its time, all that goes there together: given up and sent
+     * again it would never arrive. */
+    call.timeout_ms = t->timeout_ms + (uint32_t)(p->bytes / LIMIT_PEER_BYTES_A_MS);
     struct sending *s = mem_alloc(sizeof(*s));
-    *s = (struct sending){t, p, raft->to, raft->type, t->cluster, t->self};
+    *s = (struct sending){t, p, raft->to, raft->type, call.body_len, t->cluster, t->self};
     ++*sent;
     http_client_call(t->messages, &call, on_done, s);
 }

@@ -29,6 +29,8 @@ struct peer_transport_events {
                    const struct peer_refusal *refusal);
 };
 
+/* `timeout_ms`: for a reply to what is small; what is large, and what goes with it, has a
+ * millisecond more for each LIMIT_PEER_BYTES_A_MS on their way. */
 int peer_transport_new(struct loop *l, const struct peer_transport_events *events,
                        uint32_t timeout_ms, struct peer_transport **out, struct err *err);
 void peer_transport_free(struct peer_transport *t);

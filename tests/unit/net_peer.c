@@ -347,6 +347,44 @@ static void test_refused_appends(void)
     end();
 }
 
+static void on_late(void *argument)
+{
+    (void)argument;
+    for (unsigned i = 0; i < f.held_count; i++)
+        answer(f.held[i], GOOD);
+}
+
+/* On a slow line a large append takes longer than a small one. */
+static void test_large(void)
+{
+    enum { BYTES = 1 << 20, TIMEOUT_MS = 100 };
+    begin(TIMEOUT_MS);
+    f.manner = HOLDS;
+    struct entry *e = entry_alloc(RAFT_NORMAL, BYTES);
+    memset(e->data, 'x', BYTES);
+    entry_seal(e);
+    entry_place(e, 1, 7);
+    struct peer_message m = {.cluster = cluster, .stream = 1, .seq = 1, .entries = &e};
+    m.message = (struct raft_message){
+        .type = RAFT_APPEND, .from = SELF, .to = PEER, .term = 7, .entry_count = 1};
+    peer_transport_send(f.transport, &m);
+    struct loop_timer *late = loop_timer_new(f.loop, on_late, NULL);
+    loop_timer_at(late, clock_now_us() + 5000 * TIMEOUT_MS);
+    run(1); /* until the peer has it */
+    run(1);
+    is_u64(f.replies, 1, "it is waited for");
+    f.held_count = 0;
+    send_type(RAFT_APPEND, PEER);
+    run(1);
+    run(1);
+    is_u64(f.failures, 1, "a small one is given up");
+    is_i64(f.failure.code, ERR_TIMEOUT, "in its time");
+    on_late(NULL);
+    loop_timer_free(late);
+    entry_unref(e);
+    end();
+}
+
 static void test_forget(void)
 {
     begin(10000);
@@ -396,6 +434,7 @@ int main(void)
     test_unreachable();
     test_bounded();
     test_refused_appends();
+    test_large();
     test_forget();
     return done();
 }
