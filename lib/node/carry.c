@@ -200,6 +200,7 @@ static void take_write(struct carry *c, const struct raft_update *u, struct entr
             w->entries[k] = entry_ref(attached[index - attached_first]);
             note_entry_time(c, w->entries[k], now_us);
         }
+        c->written_bytes += w->entries[k]->size;
         log_cache_append(&c->cache, w->entries[k]);
     }
     if (c->persist_issued == c->persist_done) {

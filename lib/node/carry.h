@@ -126,7 +126,7 @@ struct carry_io {
                    const struct carry_answer *a); /* r is the owner's again */
     void (*compact)(void *self, raft_index index, raft_term term, const struct membership *m);
     /* A follower needs a snapshot that reaches at least `index` -> carry_snapshot_sent, in any
-     * case: until then the log is kept from there on. */
+     * case: until then the log is kept from there on, up to sending_bytes_max. */
     void (*snapshot_send)(void *self, raft_id peer, raft_index index);
     /* Switch to the received generation: close kv, commit it in raft.db, reopen, reset the state
      * machine -> carry_installed */
@@ -147,6 +147,7 @@ struct carry_options {
     uint64_t apply_ahead_bytes;  /* handed to the state machine and not applied yet */
     uint64_t overlay_bytes_max;  /* admission: over it ERR_OVERLOADED */
     raft_index trailing_entries; /* log kept behind the checkpointed index, for slow followers */
+    uint64_t sending_bytes_max;  /* … and kept while a snapshot is sent: written since it began */
     uint64_t session_ttl_ms;
 };
 

@@ -65,6 +65,7 @@ struct carry_peer {
     bool delivering; /* stays what it is meanwhile */
     /* snapshot being sent: its index; 0: none */
     raft_index sending;
+    uint64_t sending_from; /* written_bytes when it began */
     struct carry_digests digests;
 };
 
@@ -114,6 +115,7 @@ struct carry {
 
     /* writes on their way to the disk */
     uint64_t persist_issued, persist_done;
+    uint64_t written_bytes;    /* of entries, since the start */
     uint64_t persist_since_us; /* when the oldest outstanding one was issued, or the one before it
                                   ended */
 

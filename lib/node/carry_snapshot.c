@@ -18,20 +18,25 @@ enum { CARRY_COMPACT_STEP = 64 }; /* cut when it gains at least so many entries 
 
 /* ---- cutting ---- */
 
+/* A receiver that takes too long for what is written meanwhile needs another snapshot in the end;
+ * it must not fill the disk. */
 raft_index carry_sending_floor(const struct carry *c)
 {
     raft_index floor = UINT64_MAX;
 
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
-        if (c->peers[i].id != 0 && c->peers[i].sending > 0 && c->peers[i].sending < floor) {
-            floor = c->peers[i].sending;
+        const struct carry_peer *p = &c->peers[i];
+
+        if (p->id != 0 && p->sending > 0 && p->sending < floor &&
+            c->written_bytes - p->sending_from <= c->options.sending_bytes_max) {
+            floor = p->sending;
         }
     }
     return floor;
 }
 
 /* Up to what kv.db holds for certain, less the entries that slow followers may still want, and
- * never past a snapshot that is being sent: its receiver goes on from the log. A log with too many
+ * not past a snapshot that is being sent: its receiver goes on from the log. A log with too many
  * terms is cut without mercy. */
 void carry_checkpointed(struct carry *c, raft_index index, uint64_t now_us)
 {
@@ -71,6 +76,9 @@ void carry_snapshot_sending(struct carry *c, raft_id peer, raft_index index)
     struct carry_peer *p = carry_peer(c, peer, true);
 
     if (p) {
+        if (p->sending == 0) {
+            p->sending_from = c->written_bytes;
+        }
         p->sending = index;
     }
 }

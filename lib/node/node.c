@@ -28,6 +28,7 @@ enum {
     NODE_APPEND_ENTRIES = 4096,
     NODE_UNCOMMITTED_MAX = 65536,
     NODE_CACHE_BYTES = 32 << 20,
+    NODE_SENDING_BYTES = 1 << 30,
     NODE_APPLY_AHEAD_BYTES = 16 << 20,
     NODE_MEMTABLE_ROWS = 32768,
     NODE_MEMTABLE_BYTES = 32 << 20,
@@ -377,6 +378,7 @@ static void carry_limits(const struct node *n, struct carry_options *o)
         .apply_ahead_bytes = NODE_APPLY_AHEAD_BYTES,
         .overlay_bytes_max = NODE_OVERLAY_BYTES,
         .trailing_entries = n->options.trailing_entries,
+        .sending_bytes_max = NODE_SENDING_BYTES,
         .session_ttl_ms = NODE_SESSION_TTL_MS,
     };
 }

@@ -315,6 +315,7 @@ struct carry_options rig_options(void)
         .apply_ahead_bytes = 1 << 20,
         .overlay_bytes_max = 64 << 20,
         .trailing_entries = 0,
+        .sending_bytes_max = 1 << 20,
     };
 }
 

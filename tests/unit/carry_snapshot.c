@@ -193,6 +193,42 @@ static void kept_while_a_snapshot_is_sent(void)
     rig_free(r);
 }
 
+/* … but not whatever is written meanwhile; who gets it so late needs another one. */
+static void kept_up_to_so_many_bytes(void)
+{
+    struct carry_options options = rig_options();
+    struct rig *r;
+    struct rig_node *n;
+    raft_index asked;
+
+    options.sending_bytes_max = 20000;
+    r = rig_new((struct rig_plan){.options = &options});
+    n = &r->nodes[1];
+    rig_elect(r, 1);
+    rig_cut(r, 3, true);
+    put_many(r, 1, 200); /* before, they do not count */
+    rig_checkpoint(r, 1);
+    n->hold.snapshots = true;
+    rig_cut(r, 3, false);
+    rig_run(r, 4 * RIG_HEARTBEAT);
+    REQUIRE(n->snapshots_asked == 1);
+    asked = n->compacted;
+    put_many(r, 1, 70);
+    rig_write(r, 1, (struct rig_write){.key = "k", .value_bytes = 10000});
+    rig_settle(r);
+    carry_snapshot_sending(rig_carry(r, 1), 3, asked);
+    rig_checkpoint(r, 1);
+    CHECK_EQ(n->compacted, asked);
+    rig_write(r, 1, (struct rig_write){.key = "k", .value_bytes = 10000});
+    rig_settle(r);
+    rig_checkpoint(r, 1);
+    CHECK_EQ(n->compacted, carry_applied_index(rig_carry(r, 1)));
+    n->hold.snapshots = false;
+    rig_run(r, 10 * RIG_HEARTBEAT);
+    CHECK_EQ(carry_applied_index(rig_carry(r, 3)), carry_applied_index(rig_carry(r, 1)));
+    rig_free(r);
+}
+
 static void not_while_installing(void)
 {
     struct rig *r = rig_new((struct rig_plan){0});
@@ -872,6 +908,7 @@ static const struct test_case cases[] = {
     {"cut: to what is checkpointed, less a trail", cut_to_what_is_checkpointed},
     {"cut: never beyond what is applied", never_beyond_what_is_applied},
     {"cut: not behind a snapshot that is sent", kept_while_a_snapshot_is_sent},
+    {"cut: kept for it up to so many bytes", kept_up_to_so_many_bytes},
     {"cut: not while installing", not_while_installing},
     {"install: the tail is dropped", dropped_tail},
     {"install: the tail is kept", kept_tail},
