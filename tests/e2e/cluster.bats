@@ -417,6 +417,11 @@ readyz_says() { # NODE TEXT
     grep -q 'member replace' "$(log_of "$victim")"
     [ "$(term_of "$lead")" -eq "$term" ]
     put "$lead" still served
+    # What the newcomer needs first is no longer in the log.
+    compacted() {
+        [ "$(curl -s "$(url_of "$lead")/node" | jq .index.first)" -gt 300 ]
+    }
+    wait_until "$E2E_WAIT_SECONDS" compacted
 
     rm -rf "$(data_dir_of "$victim")"
     start_standby "$victim" --trailing-entries 100
