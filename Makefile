@@ -96,7 +96,7 @@ endif
 sources := $(lib_sources) $(cmd_sources) $(support_sources) $(unit_sources) $(tool_sources) \
 	$(fuzz_sources)
 programs := $(sort $(notdir $(patsubst %/,%,$(dir $(cmd_sources)))))
-shell_files := $(sort $(wildcard scripts/*.sh completions/*.sh tests/*.sh tests/*/*.sh tests/*/*.bash \
+shell_files := $(sort $(wildcard scripts/*.sh scripts/*.bash completions/*.sh tests/*.sh tests/*/*.sh tests/*/*.bash \
 	tests/e2e/*.bats examples/*.sh examples/*/*.sh .ci/run))
 man_pages := $(wildcard man/*.1)
 

@@ -7,47 +7,8 @@
 set -eu
 
 seconds=${1:-10}
-bin=$(cd "${RAFTKV_BIN:-build/bin}" && pwd)
-dir=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/raftkv-figures.XXXXXX")
-base=${RAFTKV_PORT:-17200}
-pids=()
-cleanup() {
-    [ ${#pids[@]} -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
-    wait
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-cat >"$dir/load.lua" <<'LUA'
-local method, order = os.getenv("METHOD"), os.getenv("ORDER")
-local body = method == "PUT" and string.rep("x", 100) or nil
-local requests, n = {}, 0
-function init()
-    for i = 1, 100000 do
-        local key = order == "random" and math.random(0, 99999) or i - 1
-        requests[i] = wrk.format(method, "/kv/key" .. key, nil, body)
-    end
-end
-function request()
-    n = n % 100000 + 1
-    return requests[n]
-end
-LUA
-
-await_leader() { # PORT: sets url
-    local i name
-    for ((i = 0; i < 200; i++)); do
-        name=$(curl -sf --max-time 1 "http://127.0.0.1:$1/status" | jq -r '.leader // empty') || name=
-        if [ -n "$name" ]; then
-            url=http://127.0.0.1:$((base + ${name#n}))
-            return 0
-        fi
-        sleep 0.05
-    done
-    echo "figures: no leader" >&2
-    cat "$dir"/*.log >&2
-    exit 1
-}
+# shellcheck source=scripts/nodes.bash
+. "$(dirname "$0")/nodes.bash"
 
 run() { # WHAT METHOD ORDER
     local out
@@ -57,30 +18,6 @@ run() { # WHAT METHOD ORDER
         /Non-2xx/ { failed = $NF } /Socket errors/ { failed = $0 }
         END { printf "%-32s %8d /s   P50 %-8s P99 %-8s%s\n", what, rate, p50, p99,
               failed == "" ? "" : "  not 2xx: " failed }' <<<"$out"
-}
-
-start_node() { # I
-    "$bin/raftkv-node" --node-id "n$1" --port $((base + $1)) --data-dir "$dir/$nodes-n$1" \
-        --cluster "$list" 2>>"$dir/$nodes-n$1.log" &
-    pids[$1]=$!
-}
-
-start_nodes() { # NODES
-    local i
-    nodes=$1 list=
-    for ((i = 1; i <= nodes; i++)); do
-        list+=${list:+,}n$i=http://127.0.0.1:$((base + i))
-    done
-    for ((i = 1; i <= nodes; i++)); do
-        start_node $i
-    done
-    await_leader $((base + 1))
-}
-
-stop_nodes() {
-    kill -TERM "${pids[@]}"
-    wait
-    pids=()
 }
 
 measure() { # NODES TEXT

@@ -7,55 +7,22 @@
 set -eu
 
 seconds=${1:-300}
-bin=$(cd "${RAFTKV_BIN:-build/bin}" && pwd)
-dir=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/raftkv-memory.XXXXXX")
-base=${RAFTKV_PORT:-17210}
-pids=()
-cleanup() {
-    [ ${#pids[@]} -eq 0 ] || kill -KILL "${pids[@]}" 2>/dev/null || true
-    wait 2>/dev/null
-    rm -rf "$dir"
-}
-trap cleanup EXIT
-
-cat >"$dir/load.lua" <<'LUA'
-local body, requests, n = string.rep("x", 100), {}, 0
-function init()
-    for i = 1, 100000 do
-        requests[i] = wrk.format("PUT", "/kv/key" .. math.random(0, 99999), nil, body)
-    end
-end
-function request()
-    n = n % 100000 + 1
-    return requests[n]
-end
-LUA
+# shellcheck source=scripts/nodes.bash
+. "$(dirname "$0")/nodes.bash"
 
 resident_kib() { # PID
     awk '$1 == "VmRSS:" { print $2 }' "/proc/$1/status"
 }
 
-list=
-for i in 1 2 3; do
-    list+=${list:+,}n$i=http://127.0.0.1:$((base + i))
-done
-for i in 1 2 3; do
-    "$bin/raftkv-node" --node-id "n$i" --port $((base + i)) --data-dir "$dir/n$i" --cluster "$list" \
-        2>"$dir/n$i.log" &
-    pids+=($!)
-done
-curl -fs --retry 20 --retry-connrefused --retry-delay 1 --retry-all-errors \
-    "http://127.0.0.1:$((base + 1))/readyz" >"$dir/ready"
-leader=$(curl -fsS "http://127.0.0.1:$((base + 1))/status" | jq -r .leader)
-
-wrk -t1 -c64 -d"${seconds}s" -s "$dir/load.lua" "http://127.0.0.1:$((base + ${leader#n}))" >"$dir/wrk" &
+start_nodes 3
+METHOD=PUT ORDER=random wrk -t1 -c64 -d"${seconds}s" -s "$dir/load.lua" "$url" >"$dir/wrk" &
 load=$!
 half=(0 0 0) last=(0 0 0)
-echo "seconds    n1 MiB    n2 MiB    n3 MiB    (leader at the start: $leader)"
+echo "seconds    n1 MiB    n2 MiB    n3 MiB    (leader at the start: n$((${url##*:} - base)))"
 for ((step = 1; step <= 10; step++)); do
     sleep "$(awk "BEGIN { print $seconds / 10 * 0.98 }")"
     for i in 0 1 2; do
-        last[i]=$(resident_kib "${pids[i]}")
+        last[i]=$(resident_kib "${pids[i + 1]}")
         [ $step -ne 5 ] || half[i]=${last[i]}
     done
     awk -v s=$((seconds * step / 10)) -v a="${last[0]}" -v b="${last[1]}" -v c="${last[2]}" \
@@ -70,7 +37,5 @@ for i in 0 1 2; do
     echo "n$((i + 1)): $percent % over the last half"
     [ $percent -le 10 ] || grown=1
 done
-kill -TERM "${pids[@]}"
-wait
-pids=()
+stop_nodes
 [ $grown = 0 ]
