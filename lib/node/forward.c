@@ -72,7 +72,7 @@ static void forward_done(void *argument, const struct http_result *result)
 }
 
 void forward_request(struct node *n, struct http_request *r, const struct member_address *leader,
-                     const char *target, uint32_t timeout_ms, bool again,
+                     const char *target, uint32_t timeout_ms,
                      void (*fallback)(struct node *, struct http_request *))
 {
     struct http_header headers[8];
@@ -86,7 +86,8 @@ void forward_request(struct node *n, struct http_request *r, const struct member
         .body_len = r->body.len,
         .timeout_ms = timeout_ms + FORWARD_MARGIN_MS,
         .reply_max = FORWARD_REPLY_MAX,
-        .idempotent = again,
+        /* Of a write, the answer to a second sending would hide what became of the first. */
+        .idempotent = fallback != NULL,
     };
 
     if (http_client_pending(n->client) > NODE_PENDING_WRITES ||

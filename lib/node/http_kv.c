@@ -453,8 +453,7 @@ static void forward_write(struct client_request *c, const struct member_address 
     buf_append_str(&target, "/kv/");
     target_encode(slice_of(c->key.data, c->key.len), false, &target);
     buf_printf(&target, "?timeout=%llums", (unsigned long long)c->timeout_ms);
-    forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms,
-                    c->client.len > 0, NULL);
+    forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms, NULL);
     buf_release(&target);
     request_free(c);
 }

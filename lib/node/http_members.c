@@ -164,7 +164,7 @@ static bool leads(struct node *n, struct http_request *r, uint64_t *deadline_us)
         buf_init(&target, LIMIT_QUERY_BYTES);
         buf_printf(&target, "%.*s?timeout=%llums", (int)r->path.len, (const char *)r->path.data,
                    (unsigned long long)timeout_ms);
-        forward_request(n, r, leader, (const char *)target.data, (uint32_t)timeout_ms, false, NULL);
+        forward_request(n, r, leader, (const char *)target.data, (uint32_t)timeout_ms, NULL);
         buf_release(&target);
     }
     return false;

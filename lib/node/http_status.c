@@ -207,7 +207,7 @@ static void ask_leader(struct node *n, struct http_request *r, const char *targe
                               ? n->options.election_timeout_ms
                               : STATUS_ASK_MS;
 
-        forward_request(n, r, leader, target, (uint32_t)ask_ms, true, here);
+        forward_request(n, r, leader, target, (uint32_t)ask_ms, here);
     }
 }
 

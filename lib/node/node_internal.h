@@ -156,10 +156,10 @@ void http_kv_read(void *node, struct carry_request *r); /* carry_io.read */
 
 /* ---- forward.c ---- */
 /* Sends the request to the leader as it is (body and conditional headers) and passes the answer on;
- * `query` without '?'. `again`: it may be sent twice. `fallback` answers a read instead when the
- * leader cannot be asked; NULL for a write, whose client is told what became of it. */
+ * `query` without '?'. `fallback` answers a read instead when the leader cannot be asked, and a
+ * read may be sent twice; NULL for a write, whose client is told what became of it. */
 void forward_request(struct node *n, struct http_request *r, const struct member_address *leader,
-                     const char *target, uint32_t timeout_ms, bool again,
+                     const char *target, uint32_t timeout_ms,
                      void (*fallback)(struct node *, struct http_request *));
 bool forward_redirect(struct node *n, struct http_request *r, const struct member_address *leader);
 bool request_forwarded(const struct http_request *r);
