@@ -81,6 +81,8 @@ reads_of() { # NODE KIND: how many it served
 @test "max_stale_ms bounds a stale read" {
     local alone=node1 name
     put "$LEADER" old value
+    http GET "$FOLLOWER" /kv/old # what it has applied behind this is as new
+    replied 200
     http GET "$FOLLOWER" '/kv/old?consistency=stale&max_stale_ms=60000'
     replied 200
     http GET "$LEADER" '/kv/old?consistency=stale&max_stale_ms=60000'
