@@ -264,6 +264,9 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
     bool removed = raft_removed(c->raft);
     int code = raft_step(c->raft, event, &u);
 
+    if (c->io.stepped) {
+        c->io.stepped(c->io.self, event, &u);
+    }
     c->wake_us = u.wake_us;
     if (u.proposed_first > 0) {
         for (size_t i = 0; i < attached_count; i++) {
