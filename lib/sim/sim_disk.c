@@ -194,6 +194,7 @@ void sim_disk_free(struct sim_node *n)
     truncate(&n->disk, 0);
     mem_free(n->disk.log);
     mem_free(n->disk.queue);
+    mem_free(n->disk.reads);
 }
 
 /* ---- carry's wishes ---- */
@@ -236,7 +237,7 @@ void sim_disk_log_read(void *self, uint64_t id, raft_index first, raft_index las
     struct sim_disk *d = &n->disk;
     if (n->installing)
         sim_violated(n->sim, "n%" PRIu64 " reads its log while a snapshot is installed", n->id);
-    ASSERT(d->read_count < sizeof(d->reads) / sizeof(d->reads[0]));
+    d->reads = sim_room(d->reads, &d->read_room, d->read_count + 1, sizeof(d->reads[0]));
     d->reads[d->read_count++] = (struct sim_log_read){id, first, last, bytes_max};
     if (d->read_count == 1)
         sim_node_due(n, SIM_DUE_LOG_READ,

@@ -238,13 +238,13 @@ struct sim_disk {
     size_t count, room;
     struct sim_write *queue; /* ring */
     size_t queue_first, queue_count, queue_room;
-    size_t batch; /* of the queue: in the transaction under way */
-    struct sim_log_read {
+    size_t batch;         /* of the queue: in the transaction under way */
+    struct sim_log_read { /* asked for, and asked again after a change of leaders */
         uint64_t id;
         raft_index first, last;
         uint64_t bytes_max;
-    } reads[RAFT_MEMBERS_MAX + 2];
-    size_t read_count;
+    } * reads;
+    size_t read_count, read_room;
 };
 
 struct sim_work { /* of the state machine */
