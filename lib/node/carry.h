@@ -301,7 +301,6 @@ struct carry_figures {
     uint64_t elections, leader_changes, proposals, reads_by_index, reads_by_lease, reads_stale;
     uint64_t timeouts, refused, appends_sent, appends_held;
     uint64_t snapshots_installed, snapshots_sent;
-    uint64_t fresh_us; /* when this node was last known to be up to date; 0: never */
 };
 void carry_figures(const struct carry *c, struct carry_figures *out);
 

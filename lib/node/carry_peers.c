@@ -311,53 +311,6 @@ static void deliver(struct carry *c, struct peer_message *m, uint64_t context, u
     peer_message_release(m);
 }
 
-/* When a message was sent, on our clock, or later by its shortest way at most; 0: not known yet.
- * What comes first in a term may have lain about, and there is nothing to compare it with. */
-static uint64_t sent_by_our_clock_us(struct carry *c, const struct raft_message *m, uint64_t now_us)
-{
-    struct carry_delay *d = &c->delay;
-    int64_t delay_us = (int64_t)(now_us - m->sent_us);
-
-    if (m->term != d->term) {
-        *d = (struct carry_delay){.term = m->term,
-                                  .since_us = now_us,
-                                  .window_us = now_us,
-                                  .least_us = {delay_us, delay_us}};
-    } else if (now_us - d->window_us > CARRY_DELAY_WINDOW_US) {
-        d->window_us = now_us;
-        d->least_us[1] = d->least_us[0];
-        d->least_us[0] = delay_us;
-    } else if (delay_us < d->least_us[0]) {
-        d->least_us[0] = delay_us;
-    }
-    if (now_us - d->since_us < c->options.raft.heartbeat_interval_us) {
-        return 0;
-    }
-    return m->sent_us +
-           (uint64_t)(d->least_us[0] < d->least_us[1] ? d->least_us[0] : d->least_us[1]);
-}
-
-static void note_fresh(struct carry *c, const struct raft_message *m, uint64_t now_us)
-{
-    raft_index commit = m->type == RAFT_APPEND ? m->commit : m->leader_commit;
-    uint64_t sent_us;
-
-    if (m->term < raft_term_current(c->raft)) {
-        return;
-    }
-    sent_us = sent_by_our_clock_us(c, m, now_us);
-    if (sent_us <= c->fresh_us) {
-        return;
-    }
-    if (c->applied >= commit) {
-        c->fresh_us = sent_us;
-        c->fresh_next_us = 0;
-    } else if (c->fresh_next_us == 0) {
-        c->fresh_commit = commit;
-        c->fresh_next_us = sent_us;
-    }
-}
-
 /* Held appends that continue the stream; with `all`, the rest too, in order, gap or not. */
 static void release_held(struct carry *c, struct carry_peer *p, bool all, uint64_t now_us)
 {
@@ -482,9 +435,6 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
     if (!from_leader && is_stranger(c, m->message.from) && may_refuse(c, type)) {
         *configuration_index = raft_configuration_committed(c->raft)->index;
         return ERR_FORBIDDEN;
-    }
-    if (type == RAFT_APPEND || type == RAFT_HEARTBEAT) {
-        note_fresh(c, &m->message, now_us);
     }
     if (type == RAFT_APPEND && m->stream > 0) {
         append_in(c, m, context, now_us);

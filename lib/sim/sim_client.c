@@ -269,7 +269,7 @@ static void try(struct sim *s, struct sim_client *c)
     }
     c->tries++;
     raft_id other = 1 + prng_below(&s->client, s->node_count);
-    if (c->node == 0 || c->tries > 1 || prng_chance(&s->client, 1, 10))
+    if (c->node == 0 || prng_chance(&s->client, 1, 10))
         c->node = other;
     op->record = c->record;
     op->at = c->node;
@@ -303,6 +303,7 @@ static void again(struct sim *s, struct sim_client *c, bool may_be_applied)
     bool writes = r->kind == SIM_PUT || r->kind == SIM_DELETE;
     c->doubt |= may_be_applied && writes;
     c->op_generation = 0;
+    c->node = 0; /* another one, perhaps */
     if (c->tries >= s->plan.tries || (c->doubt && r->session == 0)) {
         give_up(s, c, writes && !c->doubt);
         return;

@@ -4,6 +4,7 @@
  * all are healed, and must agree.
  */
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "lib/base/check.h"
@@ -84,16 +85,29 @@ static bool agree(struct sim *s)
     return true;
 }
 
-static const char *whats_missing(struct sim *s)
+/* Why they do not agree. */
+static void describe_missing(struct sim *s, char *out, size_t bytes)
 {
+    struct raft_progress_view views[RAFT_MEMBERS_MAX];
     raft_id leader = sim_leader(s);
-    if (leader == 0)
-        return "nobody leads";
-    if (!raft_leader_ready(carry_raft(s->nodes[leader].carry)))
-        return "the leader's first entry is not committed";
-    if (!sim_clients_idle(s) || s->op_free_count < SIM_OPS)
-        return "a client was never answered";
-    return "a member does not catch up";
+    const struct raft *r = leader ? carry_raft(s->nodes[leader].carry) : NULL;
+    snprintf(out, bytes, "%s",
+             !r                           ? "nobody leads"
+             : !raft_leader_ready(r)      ? "the leader's first entry is not committed"
+             : !sim_clients_idle(s)       ? "a client was never answered"
+             : s->op_free_count < SIM_OPS ? "a request lies somewhere"
+                                          : "the leader does not commit its last entry");
+    uint32_t count = r ? raft_progress(r, views) : 0;
+    for (uint32_t i = 0; i < count; i++) {
+        static const char *const states[] = {"probe", "pipeline", "snapshot"};
+        const struct sim_node *n = &s->nodes[views[i].id];
+        if (!n->wiped && n->carry && carry_applied_index(n->carry) < raft_last_index(r))
+            snprintf(out, bytes,
+                     "n%" PRIu64 " has applied %" PRIu64 " of %" PRIu64 "; n%" PRIu64
+                     " has it at %" PRIu64 ", next %" PRIu64 ", %u on their way, %s",
+                     n->id, carry_applied_index(n->carry), raft_last_index(r), leader,
+                     views[i].match, views[i].next, views[i].inflight, states[views[i].state]);
+    }
 }
 
 /* ---- the end ---- */
@@ -132,9 +146,12 @@ void sim_end(struct sim *s)
     sim_run_until(s, s->now_us + 2 * bound_us(s), agree);
     if (s->setup.until_us > 0)
         return;
-    if (!agree(s))
+    if (!agree(s)) {
+        char missing[SIM_TEXT_BYTES / 2];
+        describe_missing(s, missing, sizeof(missing));
         sim_violated(s, "Liveness: all are sound, and do not agree after %" PRIu64 " ms: %s",
-                     2 * bound_us(s) / 1000, whats_missing(s));
+                     2 * bound_us(s) / 1000, missing);
+    }
     const struct raft_configuration *c =
         raft_configuration_latest(carry_raft(s->nodes[sim_leader(s)].carry));
     for (uint32_t i = 0; i < c->count; i++)

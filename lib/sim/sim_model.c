@@ -17,8 +17,6 @@
 #include "lib/sim/sim_internal.h"
 #include "lib/store/kv_store.h"
 
-enum { SIM_STALE_SLACK_US = 100000, SIM_STALE_WINDOW_US = 20000000 };
-
 /* ---- records, sessions ---- */
 
 uint64_t sim_model_record(struct sim *s, const struct sim_record *r)
@@ -282,11 +280,10 @@ static void told_rows(struct sim *s, const struct sim_op *op)
         sim_violated(s, "a scan at %" PRIu64 " has a row too many", op->evaluated_at);
 }
 
-/* Clocks of 20 s ago are compared, and the shortest way of a message is taken for none. */
-static uint64_t stale_slack_us(const struct sim *s)
+/* The bound is by the node's own clock. */
+static uint64_t drift_us(const struct sim *s, uint64_t us)
 {
-    return SIM_STALE_SLACK_US + s->plan.link_min_us + s->plan.link_range_us +
-           4 * (uint64_t)s->plan.drift_ppm * (SIM_STALE_WINDOW_US / 1000000);
+    return us * s->plan.drift_ppm / 1000000 + 1;
 }
 
 static void told_read(struct sim *s, const struct sim_op *op)
@@ -297,7 +294,7 @@ static void told_read(struct sim *s, const struct sim_op *op)
     if (r->mode != CARRY_STALE && least < r->floor)
         least = r->floor;
     if (r->mode == CARRY_STALE && r->max_stale_us > 0) {
-        uint64_t back_us = r->max_stale_us + stale_slack_us(s);
+        uint64_t back_us = r->max_stale_us + drift_us(s, r->max_stale_us);
         raft_index fresh =
             op->called_us > back_us ? floor_at(&s->model, op->called_us - back_us) : 0;
         least = fresh > least ? fresh : least;

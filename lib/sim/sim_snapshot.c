@@ -93,23 +93,20 @@ static void copied(struct sim *s, struct sim_transfer *t)
         return;
     }
     carry_snapshot_sending(n->carry, t->to, t->copy->cut.index);
+    sim_note(s, n->id, "sends n%" PRIu64 " a snapshot at %" PRIu64, t->to, t->copy->cut.index);
+    later(s, t, SIM_SENT, SIM_SNAPSHOT_TIMEOUT_US); /* at the latest; what comes after is ignored */
     if (sim_net_latency(s, t->from, t->to, &at_us) && at_us - s->now_us < SIM_SNAPSHOT_TIMEOUT_US)
         later(s, t, SIM_ARRIVED, 2 * (at_us - s->now_us) + sim_draw(&s->net, 0, 50000));
-    else
-        later(s, t, SIM_SENT, sim_draw(&s->net, 1000, SIM_SNAPSHOT_TIMEOUT_US));
 }
 
 /* The receiver's answer goes back; a lost one is missed when time is over. */
 static void answer(struct sim *s, struct sim_transfer *t, bool ok)
 {
     uint64_t at_us;
+    if (!sim_net_latency(s, t->to, t->from, &at_us))
+        return;
     t->ok = ok;
-    if (sim_net_latency(s, t->to, t->from, &at_us)) {
-        later(s, t, SIM_SENT, at_us - s->now_us);
-    } else {
-        t->ok = false;
-        later(s, t, SIM_SENT, SIM_SNAPSHOT_TIMEOUT_US);
-    }
+    later(s, t, SIM_SENT, at_us - s->now_us);
 }
 
 static void arrived(struct sim *s, struct sim_transfer *t)
@@ -165,6 +162,8 @@ static void sent(struct sim *s, struct sim_transfer *t)
     transfer_free(t);
     if (n->life != done.from_life)
         return;
+    sim_note(s, n->id, "has sent n%" PRIu64 " a snapshot: %s", done.to,
+             done.ok ? "done" : "not done");
     carry_snapshot_sent(n->carry, done.to, done.ok, index, sim_clock(n));
     sim_node_after(n);
 }
@@ -241,12 +240,7 @@ void sim_snapshot_crash(struct sim_node *n)
     sim_copy_release(n->install);
     sim_copy_release(n->received);
     n->install = n->received = NULL;
-    if (n->incoming > 0) {
-        struct sim_transfer *t = &n->sim->transfers[n->incoming - 1];
-        if (t->generation == n->incoming_generation)
-            later(n->sim, t, SIM_SENT, SIM_SNAPSHOT_TIMEOUT_US);
-        n->incoming = 0;
-    }
+    n->incoming = 0;
     for (size_t i = 0; i < SIM_TRANSFERS; i++) {
         struct sim_transfer *t = &n->sim->transfers[i];
         if (t->generation > 0 && t->from == n->id)

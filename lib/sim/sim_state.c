@@ -280,7 +280,8 @@ void sim_state_flush(struct sim_node *n)
         flush_failed(n);
         return;
     }
-    if (!flush_one(n) && base_map_applied(n->map) == base_map_applied(n->synced)) {
+    if (!flush_one(n) && n->flush_failures == 0 &&
+        base_map_applied(n->map) == base_map_applied(n->synced)) {
         sim_node_due(n, SIM_DUE_FLUSH, s->now_us + s->plan.flush_us);
         return;
     }
