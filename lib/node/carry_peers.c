@@ -75,11 +75,19 @@ void carry_peer_entered(struct carry *c, raft_id id)
     }
 }
 
-/* The stream ends: what comes next begins another. */
+/* The stream ends: what comes next begins another. A read of the log goes on, since the core asks
+ * for much the same again with every heartbeat: begun anew each time, a slow disk would never end
+ * one. */
 static void outbox_clear(struct carry_peer *p)
 {
     p->outbox_head = p->outbox_count = 0;
     p->stream = 0;
+}
+
+/* What is read for a leader may be truncated once it leads no more. */
+static void outbox_forget(struct carry_peer *p)
+{
+    outbox_clear(p);
     p->log_read = 0;
     slice_drop(p);
 }
@@ -87,7 +95,7 @@ static void outbox_clear(struct carry_peer *p)
 void carry_outboxes_clear(struct carry *c)
 {
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
-        outbox_clear(&c->peers[i]);
+        outbox_forget(&c->peers[i]);
     }
 }
 
@@ -190,7 +198,7 @@ void carry_pump(struct carry *c, struct carry_peer *p)
         const struct carry_append *a = &p->outbox[p->outbox_head];
 
         if (a->term != raft_term_current(c->raft) || raft_state(c->raft) != RAFT_LEADER) {
-            outbox_clear(p);
+            outbox_forget(p);
             return;
         }
         if (!send_slice(c, p)) {
@@ -490,7 +498,7 @@ void carry_peers_free(struct carry *c)
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
         struct carry_peer *p = &c->peers[i];
 
-        outbox_clear(p);
+        outbox_forget(p);
         for (uint32_t k = 0; k < CARRY_HELD; k++) {
             if (p->held[k].used) {
                 peer_message_release(&p->held[k].message);
