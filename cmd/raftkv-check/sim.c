@@ -196,6 +196,8 @@ static int parse_setup(struct sim_setup *s, uint64_t *first, uint64_t *last)
         return command_usage(&sim_command, "--seeds: '%s' is no range like 1..100", seeds_text);
     if (!seed_text && (trace_file || faults_text))
         return command_usage(&sim_command, "--trace and --faults are of one seed: want --seed N");
+    if (seed_text && (time_ms > 0 || json_file))
+        return command_usage(&sim_command, "--time and --json are of many seeds: not with --seed");
     if (faults_text)
         status = parse_faults(s);
     if (status == 0 && without_text)

@@ -32,6 +32,8 @@ static void cut(struct sim_disk *d, raft_index index)
 {
     size_t gone = index > d->base.index ? (size_t)(index - d->base.index) : 0;
     gone = gone < d->count ? gone : d->count;
+    if (gone == 0)
+        return;
     for (size_t i = 0; i < gone; i++)
         entry_unref(d->log[i]);
     d->count -= gone;
