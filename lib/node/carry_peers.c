@@ -499,7 +499,7 @@ void carry_peers_free(struct carry *c)
         struct carry_peer *p = &c->peers[i];
 
         outbox_forget(p);
-        for (uint32_t k = 0; k < CARRY_HELD; k++) {
+        for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
             if (p->held[k].used) {
                 peer_message_release(&p->held[k].message);
             }

@@ -219,7 +219,7 @@ void sim_disk_compact(void *self, raft_index index, raft_term term, const struct
     if (n->installing || !e || e->term != term)
         sim_violated(n->sim, "n%" PRIu64 " cuts its log at %" PRIu64 ", which it does not have",
                      n->id, index);
-    if (index > base_map_applied(n->synced))
+    if (index > n->synced_index)
         sim_violated(n->sim,
                      "n%" PRIu64 " cuts its log at %" PRIu64 ", which only the log has for certain",
                      n->id, index);

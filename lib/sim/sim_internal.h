@@ -67,6 +67,7 @@ struct sim_plan {
     uint32_t tries, value_bytes;
     uint32_t read_share, scan_share, condition_share, session_share;
     uint64_t chaos_us; /* clients and faults go on for so long */
+    bool power_fails;
     uint32_t fault_count;
     struct sim_fault faults[SIM_FAULTS_MAX];
 };
@@ -287,8 +288,9 @@ struct sim_node {
     uint32_t flush_failures;
     uint64_t state_stalled_until_us;
 
-    struct base_map *map;    /* kv.db */
-    struct base_map *synced; /* what a loss of power leaves of it */
+    struct base_map *map; /* kv.db */
+    raft_index synced_index;
+    struct base_map *synced; /* what a loss of power leaves of it; NULL: none is drawn */
     struct state *state;
     struct sim_works works, done;
     raft_index handed;
@@ -479,6 +481,7 @@ void sim_state_results(struct sim_node *n);
 void sim_state_expired(struct sim_node *n);
 void sim_state_flush(struct sim_node *n);
 void sim_state_checkpoint(struct sim_node *n);
+void sim_state_synced(struct sim_node *n); /* what kv.db has is on the disk */
 
 /* sim_snapshot.c */
 void sim_snapshot_send(void *self, raft_id peer, raft_index index);

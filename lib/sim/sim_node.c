@@ -289,7 +289,8 @@ struct sim_node *sim_node_new(struct sim *s)
     n->sim = s;
     n->before = mem_zalloc(raft_size());
     n->map = base_map_new();
-    n->synced = base_map_new();
+    if (s->plan.power_fails)
+        n->synced = base_map_new();
     n->clock_since_us = s->now_us;
     n->clock_base_us = sim_draw(&s->clock, 1000000, 1000000000);
     if (sim_has(s, SIM_WITH_DRIFT)) {

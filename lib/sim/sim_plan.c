@@ -131,6 +131,7 @@ static void draw_faults(struct sim_plan *p, struct prng *g)
         f->for_us = 1000 + prng_below(g, prng_chance(g, 1, 4) ? 20000 : long_us);
         f->kind = (enum sim_fault_kind)kinds[prng_below(g, kind_count)];
         f->pick = prng_next(g);
+        p->power_fails |= f->kind == SIM_POWER || f->kind == SIM_POWER_ALL;
         p->fault_count++;
     }
 }
@@ -148,7 +149,7 @@ void sim_plan_make(struct sim_plan *p, const struct sim_setup *setup)
     draw_speeds(p, &g);
     draw_clients(p, &g);
     for (uint32_t i = 0; i < SIM_TRAITS; i++) {
-        bool on = i == SIM_WITH_CODEC ? prng_chance(&g, 1, 8) : prng_chance(&g, 3, 4);
+        bool on = i == SIM_WITH_CODEC ? prng_chance(&g, 1, 32) : prng_chance(&g, 3, 4);
         if (on && !(setup->without >> i & 1))
             p->traits |= 1u << i;
     }

@@ -207,9 +207,8 @@ static bool commit(struct sim_node *n)
     sim_disk_install(n, &n->install_cut, &kept_tail);
     n->generation++;
     base_map_free(n->map);
-    base_map_free(n->synced);
     n->map = base_map_clone(n->install->map);
-    n->synced = base_map_clone(n->install->map);
+    sim_state_synced(n);
     sim_copy_release(n->install);
     n->install = NULL;
     n->installing = false;

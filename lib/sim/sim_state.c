@@ -280,13 +280,21 @@ void sim_state_flush(struct sim_node *n)
         flush_failed(n);
         return;
     }
-    if (!flush_one(n) && n->flush_failures == 0 &&
-        base_map_applied(n->map) == base_map_applied(n->synced)) {
+    if (!flush_one(n) && n->flush_failures == 0 && base_map_applied(n->map) == n->synced_index) {
         sim_node_due(n, SIM_DUE_FLUSH, s->now_us + s->plan.flush_us);
         return;
     }
     sim_node_due(n, SIM_DUE_CHECKPOINT,
                  s->now_us + sim_draw(&s->disk, s->plan.disk_min_us, s->plan.disk_range_us));
+}
+
+void sim_state_synced(struct sim_node *n)
+{
+    n->synced_index = base_map_applied(n->map);
+    if (!n->synced)
+        return;
+    base_map_free(n->synced);
+    n->synced = base_map_clone(n->map);
 }
 
 void sim_state_checkpoint(struct sim_node *n)
@@ -301,8 +309,7 @@ void sim_state_checkpoint(struct sim_node *n)
     if (n->flush_failures >= SIM_FAILING_AFTER)
         carry_flush_failing(n->carry, false, sim_clock(n));
     n->flush_failures = 0;
-    base_map_free(n->synced);
-    n->synced = base_map_clone(n->map);
+    sim_state_synced(n);
     carry_checkpointed(n->carry, base_map_applied(n->map), sim_clock(n));
     sim_node_due(n, SIM_DUE_FLUSH,
                  s->now_us + (state_oldest_frozen(n->state) ? 1 : s->plan.flush_us));
@@ -332,6 +339,7 @@ void sim_state_crash(struct sim_node *n, bool power)
     n->state = NULL;
     n->flush_failures = 0;
     if (power) {
+        ASSERT(n->synced);
         base_map_free(n->map);
         n->map = base_map_clone(n->synced);
     }
@@ -340,7 +348,8 @@ void sim_state_crash(struct sim_node *n, bool power)
 void sim_state_free(struct sim_node *n)
 {
     base_map_free(n->map);
-    base_map_free(n->synced);
+    if (n->synced)
+        base_map_free(n->synced);
     mem_free(n->works.items);
     mem_free(n->done.items);
 }
