@@ -339,6 +339,9 @@ size_t raft_state_size(void);
  * (options or start state out of range). */
 int raft_init(struct raft *r, const struct raft_options *options, const struct raft_start *start);
 int raft_step(struct raft *r, const struct raft_event *event, struct raft_update *update);
+/* Makes `to`, which is a core too or all zero, equal to `from` in its first raft_state_size()
+ * bytes, at a cost that grows with what is used. */
+void raft_copy(struct raft *to, const struct raft *from);
 
 /* ---- looking at it ---- */
 
