@@ -21,11 +21,14 @@ struct scenario_command;
 
 /* A row of the language. In `usage` words in lower case stand as they are; NODE, FROM, TO and OTHER
  * are nodes, INDEX and COUNT numbers, DURATION a time, MESSAGE a type of message, VALUE… and NODE…
- * one or more; [x] may be missing; REST is what `parse` reads. */
+ * one or more; [x] may be missing. */
 struct scenario_verb {
     const char *usage;
-    int (*parse)(struct scenario_parser *p, struct scenario_command *command, uint32_t first);
     void (*run)(struct scenario *s, const struct scenario_command *command);
+    bool prepares; /* stands before anything happens in the cluster */
+    /* What `parse` reads behind that, from word `first` on. */
+    const char *rest;
+    int (*parse)(struct scenario_parser *p, struct scenario_command *command, uint32_t first);
 };
 
 struct scenario_command {
@@ -58,7 +61,7 @@ struct scenario_parser {
     const char *file;
     char names[CLUSTER_NODES][CLUSTER_NAME_BYTES]; /* by id, of the last `cluster` */
     uint32_t node_count, spares;
-    bool begun;                   /* something else than cluster and log came after it */
+    bool begun;                   /* something has happened in it */
     char why[ERR_TEXT_BYTES / 2]; /* the last reason why a row does not fit … */
     uint32_t why_at;              /* … and at which word: the farthest is told */
 };

@@ -135,8 +135,6 @@ int scenario_parse_log(struct scenario_parser *p, struct scenario_command *c, ui
 {
     uint32_t at = first, count = 0;
     uint64_t number = 0;
-    if (p->begun)
-        return scenario_unfit(p, 0, "a log is given before anything happens in the cluster");
     if (c->nodes[0] > p->node_count - p->spares)
         return scenario_unfit(p, 1, "a spare has no log");
     for (; at < c->word_count && c->words[at][0] >= '0' && c->words[at][0] <= '9'; at++) {
@@ -263,8 +261,6 @@ static int fit(struct scenario_parser *p, struct scenario_command *c,
     c->type = CLUSTER_ANY;
     while (next_token(&usage, token, &optional)) {
         bool are_nodes = strcmp(token, "NODE…") == 0;
-        if (strcmp(token, "REST") == 0)
-            return row->parse(p, c, at);
         if (at == c->word_count) {
             if (!optional)
                 return scenario_unfit(p, at, "something is missing");
@@ -277,6 +273,8 @@ static int fit(struct scenario_parser *p, struct scenario_command *c,
         else if (!optional)
             return ERR_BAD_REQUEST;
     }
+    if (row->parse)
+        return row->parse(p, c, at);
     if (at == c->word_count)
         return 0;
     if (p->why[0] != '\0' && p->why_at == at) /* why it is none of what may stand there */
@@ -298,8 +296,9 @@ static int complain(const struct scenario_parser *p, uint32_t line, const char *
     size_t length = 0;
     for (const struct scenario_verb *row = scenario_verbs; row->usage; row++)
         if (same_verb(row, verb) && length < sizeof(want))
-            length += (size_t)snprintf(want + length, sizeof(want) - length, "%s\"%s\"",
-                                       length > 0 ? " or " : ": want ", row->usage);
+            length += (size_t)snprintf(want + length, sizeof(want) - length, "%s\"%s%s%s\"",
+                                       length > 0 ? " or " : ": want ", row->usage,
+                                       row->rest ? " " : "", row->rest ? row->rest : "");
     return err_set(err, ERR_BAD_REQUEST, "%s:%u: %s%s", p->file, line, p->why, want);
 }
 
@@ -321,9 +320,12 @@ int scenario_parse(struct scenario_parser *p, uint32_t line, struct slice text,
             return err_set(err, ERR_BAD_REQUEST, "%s:%u: there is no cluster yet", p->file, line);
         if (fit(p, c, row) != 0)
             continue;
+        if (p->begun && row->prepares)
+            return err_set(err, ERR_BAD_REQUEST,
+                           "%s:%u: \"%s\" stands before anything happens in the cluster", p->file,
+                           line, verb);
         c->verb = row;
-        if (row->parse != scenario_parse_cluster && row->parse != scenario_parse_log)
-            p->begun = true;
+        p->begun = !row->prepares && row->parse != scenario_parse_cluster;
         return 0;
     }
     if (p->why[0] == '\0')

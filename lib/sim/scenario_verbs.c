@@ -61,6 +61,19 @@ static void run_log(struct scenario *s, const struct scenario_command *c)
     s->muted = false;
 }
 
+static void run_limit(struct scenario *s, const struct scenario_command *c)
+{
+    s->muted = true;
+    for (raft_id id = 1; id <= s->cluster->node_count; id++) {
+        struct cluster_node *n = &s->cluster->nodes[id];
+        n->options.append_entries_max = (uint32_t)c->number;
+        cluster_crash(s->cluster, id);
+        n->fresh = true;
+        cluster_restart(s->cluster, id);
+    }
+    s->muted = false;
+}
+
 /* ---- time ---- */
 
 static void run_run(struct scenario *s, const struct scenario_command *c)
@@ -127,35 +140,6 @@ static void run_deliver_all(struct scenario *s, const struct scenario_command *c
     cluster_settle(s->cluster);
 }
 
-/* Those that are on their way now, not what they bring about. */
-static uint32_t chosen(const struct scenario *s, const struct scenario_command *c)
-{
-    uint32_t count = cluster_count(s->cluster, c->type, c->nodes[0], c->nodes[1]);
-    return c->first && count > 1 ? 1 : count;
-}
-
-static bool none_chosen(struct scenario *s, const struct scenario_command *c)
-{
-    if (chosen(s, c) > 0)
-        return false;
-    scenario_say(s, "nothing like that is on its way from %s to %s", name(s, c->nodes[0]),
-                 name(s, c->nodes[1]));
-    return true;
-}
-
-static void run_deliver(struct scenario *s, const struct scenario_command *c)
-{
-    if (none_chosen(s, c))
-        return;
-    if (node(s, c, 1)->paused || !node(s, c, 1)->raft) {
-        scenario_say(s, "%s is %s", name(s, c->nodes[1]),
-                     node(s, c, 1)->paused ? "stopped" : "down");
-        return;
-    }
-    for (uint32_t left = chosen(s, c); left > 0 && !s->cluster->ended; left--)
-        cluster_pass(s->cluster, c->type, c->nodes[0], c->nodes[1]);
-}
-
 /* A snapshot that does not arrive is noticed by its sender. */
 static void lose(struct scenario *s, const struct cluster_packet *packet)
 {
@@ -165,40 +149,95 @@ static void lose(struct scenario *s, const struct cluster_packet *packet)
         cluster_snapshot_sent(s->cluster, m->from, m->to, false, 0);
 }
 
-static void run_drop(struct scenario *s, const struct scenario_command *c)
+/* Of the messages chosen those that are on their way now, not what they bring about. */
+struct choice {
+    enum raft_message_type type;
+    raft_id from, to; /* 0: anybody */
+    uint32_t count;
+};
+
+static struct choice choose(struct scenario *s, const struct scenario_command *c, raft_id from,
+                            raft_id to)
+{
+    struct choice choice = {.type = c->type, .from = from, .to = to};
+    choice.count = cluster_count(s->cluster, c->type, from, to);
+    if (c->first && choice.count > 1)
+        choice.count = 1;
+    if (choice.count == 0)
+        scenario_say(s, "nothing like that is on its way");
+    return choice;
+}
+
+static void deliver(struct scenario *s, struct choice choice)
 {
     struct cluster_packet packet;
-    if (none_chosen(s, c))
-        return;
-    for (uint32_t left = chosen(s, c); left > 0; left--)
-        if (cluster_take(s->cluster, c->type, c->nodes[0], c->nodes[1], &packet))
+    for (; choice.count > 0 && !s->cluster->ended; choice.count--) {
+        if (!cluster_take(s->cluster, choice.type, choice.from, choice.to, &packet))
+            return;
+        const struct cluster_node *to = &s->cluster->nodes[packet.m.to];
+        if (to->raft && !to->paused)
+            cluster_deliver(s->cluster, packet);
+        else
             lose(s, &packet);
+    }
+}
+
+static void drop(struct scenario *s, struct choice choice)
+{
+    struct cluster_packet packet;
+    for (; choice.count > 0; choice.count--)
+        if (cluster_take(s->cluster, choice.type, choice.from, choice.to, &packet))
+            lose(s, &packet);
+}
+
+static void run_deliver(struct scenario *s, const struct scenario_command *c)
+{
+    deliver(s, choose(s, c, c->nodes[0], c->nodes[1]));
+}
+
+static void run_deliver_from(struct scenario *s, const struct scenario_command *c)
+{
+    deliver(s, choose(s, c, c->nodes[0], 0));
+}
+
+static void run_deliver_to(struct scenario *s, const struct scenario_command *c)
+{
+    deliver(s, choose(s, c, 0, c->nodes[0]));
+}
+
+static void run_drop(struct scenario *s, const struct scenario_command *c)
+{
+    drop(s, choose(s, c, c->nodes[0], c->nodes[1]));
+}
+
+static void run_drop_from(struct scenario *s, const struct scenario_command *c)
+{
+    drop(s, choose(s, c, c->nodes[0], 0));
+}
+
+static void run_drop_to(struct scenario *s, const struct scenario_command *c)
+{
+    drop(s, choose(s, c, 0, c->nodes[0]));
 }
 
 static void run_drop_all(struct scenario *s, const struct scenario_command *c)
 {
-    struct cluster_packet packet;
-    (void)c;
-    for (uint32_t left = s->cluster->packet_count; left > 0; left--)
-        if (cluster_take(s->cluster, CLUSTER_ANY, 0, 0, &packet))
-            lose(s, &packet);
+    drop(s, choose(s, c, 0, 0));
 }
 
 /* The network delivers it once more: now. */
 static void run_repeat(struct scenario *s, const struct scenario_command *c)
 {
-    struct cluster_packet packet = {0};
-    const struct raft_message *m = NULL;
-    if (none_chosen(s, c))
+    struct choice choice = choose(s, c, c->nodes[0], c->nodes[1]);
+    for (uint32_t i = 0; choice.count > 0 && i < s->cluster->packet_count; i++) {
+        struct cluster_packet packet = s->cluster->packets[i];
+        if (packet.m.from != choice.from || packet.m.to != choice.to ||
+            (c->type != CLUSTER_ANY && packet.m.type != c->type))
+            continue;
+        if (node(s, c, 1)->raft)
+            cluster_deliver(s->cluster, packet);
         return;
-    for (uint32_t i = 0; i < s->cluster->packet_count && !m; i++) {
-        packet = s->cluster->packets[i];
-        if (packet.m.from == c->nodes[0] && packet.m.to == c->nodes[1] &&
-            (c->type == CLUSTER_ANY || packet.m.type == c->type))
-            m = &packet.m;
     }
-    if (node(s, c, 1)->raft)
-        cluster_deliver(s->cluster, packet);
 }
 
 static void run_cut(struct scenario *s, const struct scenario_command *c)
@@ -384,58 +423,73 @@ static void run_tell(struct scenario *s, const struct scenario_command *c)
 /* ---- the language ---- */
 
 const struct scenario_verb scenario_verbs[] = {
-    {"cluster REST", scenario_parse_cluster, run_cluster},
-    {"log NODE terms REST", scenario_parse_log, run_log},
+    {.usage = "cluster",
+     .run = run_cluster,
+     .rest = "NODE… [learners NODE…] [spares NODE…]",
+     .parse = scenario_parse_cluster},
+    {.usage = "log NODE terms",
+     .run = run_log,
+     .prepares = true,
+     .rest = "TERM… [commit INDEX] [term TERM] [vote NODE]",
+     .parse = scenario_parse_log},
+    {.usage = "limit appends to COUNT", .run = run_limit, .prepares = true},
     /* time */
-    {"run DURATION", NULL, run_run},
-    {"wait DURATION", NULL, run_wait},
-    {"timeout NODE", NULL, run_timeout},
-    {"heartbeat NODE", NULL, run_heartbeat},
-    {"elect NODE", NULL, run_elect},
+    {.usage = "run DURATION", .run = run_run},
+    {.usage = "wait DURATION", .run = run_wait},
+    {.usage = "timeout NODE", .run = run_timeout},
+    {.usage = "heartbeat NODE", .run = run_heartbeat},
+    {.usage = "elect NODE", .run = run_elect},
     /* the network */
-    {"deliver all", NULL, run_deliver_all},
-    {"deliver FROM TO [first] [MESSAGE]", NULL, run_deliver},
-    {"drop all", NULL, run_drop_all},
-    {"drop FROM TO [first] [MESSAGE]", NULL, run_drop},
-    {"repeat FROM TO [MESSAGE]", NULL, run_repeat},
-    {"hold disk of NODE", NULL, run_hold_disk},
-    {"hold FROM TO", NULL, run_hold_link},
-    {"release disk of NODE", NULL, run_release_disk},
-    {"release FROM TO", NULL, run_release_link},
-    {"cut FROM > TO", NULL, run_cut_one_way},
-    {"cut REST", scenario_parse_cut, run_cut},
-    {"heal", NULL, run_heal},
-    {"unreachable NODE OTHER", NULL, run_unreachable},
+    {.usage = "deliver all", .run = run_deliver_all},
+    {.usage = "deliver FROM TO [first] [MESSAGE]", .run = run_deliver},
+    {.usage = "deliver from NODE [MESSAGE]", .run = run_deliver_from},
+    {.usage = "deliver to NODE [MESSAGE]", .run = run_deliver_to},
+    {.usage = "drop all", .run = run_drop_all},
+    {.usage = "drop FROM TO [first] [MESSAGE]", .run = run_drop},
+    {.usage = "drop from NODE [MESSAGE]", .run = run_drop_from},
+    {.usage = "drop to NODE [MESSAGE]", .run = run_drop_to},
+    {.usage = "repeat FROM TO [MESSAGE]", .run = run_repeat},
+    {.usage = "hold disk of NODE", .run = run_hold_disk},
+    {.usage = "hold FROM TO", .run = run_hold_link},
+    {.usage = "release disk of NODE", .run = run_release_disk},
+    {.usage = "release FROM TO", .run = run_release_link},
+    {.usage = "cut FROM > TO", .run = run_cut_one_way},
+    {.usage = "cut",
+     .run = run_cut,
+     .rest = "NODE… | NODE… [| NODE…]",
+     .parse = scenario_parse_cut},
+    {.usage = "heal", .run = run_heal},
+    {.usage = "unreachable NODE OTHER", .run = run_unreachable},
     /* disks and processes */
-    {"write disk of NODE", NULL, run_write_disk},
-    {"crash NODE", NULL, run_crash},
-    {"restart NODE", NULL, run_restart},
-    {"stop NODE", NULL, run_stop},
-    {"continue NODE", NULL, run_continue},
-    {"stall NODE", NULL, run_stall},
-    {"stall NODE ends", NULL, run_stall_ends},
-    {"fence NODE", NULL, run_fence},
-    {"fence NODE ends", NULL, run_fence_ends},
+    {.usage = "write disk of NODE", .run = run_write_disk},
+    {.usage = "crash NODE", .run = run_crash},
+    {.usage = "restart NODE", .run = run_restart},
+    {.usage = "stop NODE", .run = run_stop},
+    {.usage = "continue NODE", .run = run_continue},
+    {.usage = "stall NODE", .run = run_stall},
+    {.usage = "stall NODE ends", .run = run_stall_ends},
+    {.usage = "fence NODE", .run = run_fence},
+    {.usage = "fence NODE ends", .run = run_fence_ends},
     /* clients */
-    {"propose NODE COUNT entries", NULL, run_propose},
-    {"propose NODE VALUE…", NULL, run_propose},
-    {"read NODE", NULL, run_read},
-    {"read NODE by lease", NULL, run_lease_read},
-    {"transfer NODE [TO]", NULL, run_transfer},
-    {"compact NODE INDEX", NULL, run_compact},
+    {.usage = "propose NODE COUNT entries", .run = run_propose},
+    {.usage = "propose NODE VALUE…", .run = run_propose},
+    {.usage = "read NODE", .run = run_read},
+    {.usage = "read NODE by lease", .run = run_lease_read},
+    {.usage = "transfer NODE [TO]", .run = run_transfer},
+    {.usage = "compact NODE INDEX", .run = run_compact},
     /* members */
-    {"change NODE add OTHER", NULL, run_add},
-    {"change NODE add OTHER to vote", NULL, run_add_promote},
-    {"change NODE promote OTHER", NULL, run_promote},
-    {"change NODE remove OTHER", NULL, run_remove},
-    {"change NODE replace OTHER by OTHER", NULL, run_replace},
-    {"tell NODE removed at INDEX", NULL, run_tell},
+    {.usage = "change NODE add OTHER", .run = run_add},
+    {.usage = "change NODE add OTHER to vote", .run = run_add_promote},
+    {.usage = "change NODE promote OTHER", .run = run_promote},
+    {.usage = "change NODE remove OTHER", .run = run_remove},
+    {.usage = "change NODE replace OTHER by OTHER", .run = run_replace},
+    {.usage = "tell NODE removed at INDEX", .run = run_tell},
     /* looking */
-    {"state [NODE…]", NULL, scenario_show_state},
-    {"entries NODE", NULL, scenario_show_entries},
-    {"applied NODE", NULL, scenario_show_applied},
-    {"configuration NODE", NULL, scenario_show_configuration},
-    {"progress NODE", NULL, scenario_show_progress},
-    {"messages [FROM] [TO]", NULL, scenario_show_messages},
-    {NULL, NULL, NULL},
+    {.usage = "state [NODE…]", .run = scenario_show_state},
+    {.usage = "entries NODE", .run = scenario_show_entries},
+    {.usage = "applied NODE", .run = scenario_show_applied},
+    {.usage = "configuration NODE", .run = scenario_show_configuration},
+    {.usage = "progress NODE", .run = scenario_show_progress},
+    {.usage = "messages [FROM] [TO]", .run = scenario_show_messages},
+    {.usage = NULL},
 };
