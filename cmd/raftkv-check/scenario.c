@@ -94,7 +94,7 @@ static int replace_file(const char *path, const struct buf *text, struct err *er
 /* ---- one script ---- */
 
 struct totals {
-    uint32_t scripts, commands;
+    uint32_t scripts, commands, rewritten;
     bool differs;
 };
 
@@ -117,6 +117,7 @@ static int judge(const char *path, const struct scenario_result *result, struct 
         return 0;
     if (rewrite) {
         int code = replace_file(path, &result->text, err);
+        totals->rewritten++;
         if (code == 0)
             printf("%s: rewritten, %" PRIu32 " %s\n", path, result->differences,
                    result->differences == 1 ? "difference" : "differences");
@@ -171,7 +172,7 @@ static int run_scenario(int count, const char *const *paths)
         return status;
     if (totals.differs)
         return EXIT_VIOLATED;
-    if (!verbose)
+    if (!verbose && totals.rewritten == 0)
         printf("%" PRIu32 " %s, %" PRIu32 " commands: decided as expected\n", totals.scripts,
                totals.scripts == 1 ? "script" : "scripts", totals.commands);
     return EXIT_DONE;

@@ -43,7 +43,7 @@ struct scenario_command {
     uint8_t group[SCENARIO_WORDS_MAX]; /* cut: of each of the nodes */
     uint32_t node_count;
     enum raft_message_type type; /* CLUSTER_ANY: not said */
-    bool first;
+    bool first, last;
     uint64_t number;        /* INDEX, COUNT */
     uint64_t us;            /* DURATION */
     uint32_t values, count; /* VALUE…: words[values] and so on */

@@ -210,8 +210,8 @@ static int read_token(struct scenario_parser *p, struct scenario_command *c, con
         return read_message(p, c, at);
     if (strcmp(token, c->words[at]) != 0)
         return scenario_unfit(p, at, "'%.32s' is not understood", c->words[at]);
-    if (strcmp(token, "first") == 0)
-        c->first = true;
+    c->first = c->first || strcmp(token, "first") == 0;
+    c->last = c->last || strcmp(token, "last") == 0;
     return 0;
 }
 
@@ -257,7 +257,7 @@ static int fit(struct scenario_parser *p, struct scenario_command *c,
     bool optional;
     uint32_t at = c->quietly;
     c->node_count = c->values = c->count = 0;
-    c->first = false;
+    c->first = c->last = false;
     c->type = CLUSTER_ANY;
     while (next_token(&usage, token, &optional)) {
         bool are_nodes = strcmp(token, "NODE…") == 0;

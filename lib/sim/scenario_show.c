@@ -22,6 +22,8 @@ static struct raft *core(struct scenario *s, raft_id id)
 static void put_terms(struct scenario *s, const struct cluster_entry *log, raft_index first,
                       raft_index last, raft_index durable)
 {
+    if (last == 0)
+        scenario_put(s, " -");
     for (raft_index i = first, end; i <= last; i = end) {
         for (end = i; end <= last && log[end].term == log[i].term; end++)
             if (end == durable + 1 && end > i)

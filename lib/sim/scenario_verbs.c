@@ -154,14 +154,38 @@ struct choice {
     enum raft_message_type type;
     raft_id from, to; /* 0: anybody */
     uint32_t count;
+    bool last; /* the newest of them, not the oldest */
 };
+
+static bool is_chosen(const struct choice *choice, const struct raft_message *m)
+{
+    return (choice->type == CLUSTER_ANY || m->type == choice->type) &&
+           (choice->from == 0 || m->from == choice->from) &&
+           (choice->to == 0 || m->to == choice->to);
+}
+
+static bool take(struct scenario *s, const struct choice *choice, struct cluster_packet *packet)
+{
+    struct cluster *c = s->cluster;
+    if (!choice->last)
+        return cluster_take(c, choice->type, choice->from, choice->to, packet);
+    for (uint32_t i = c->packet_count; i-- > 0;) {
+        if (!is_chosen(choice, &c->packets[i].m))
+            continue;
+        *packet = c->packets[i];
+        c->packet_count--;
+        memmove(&c->packets[i], &c->packets[i + 1], (c->packet_count - i) * sizeof(c->packets[0]));
+        return true;
+    }
+    return false;
+}
 
 static struct choice choose(struct scenario *s, const struct scenario_command *c, raft_id from,
                             raft_id to)
 {
-    struct choice choice = {.type = c->type, .from = from, .to = to};
+    struct choice choice = {.type = c->type, .from = from, .to = to, .last = c->last};
     choice.count = cluster_count(s->cluster, c->type, from, to);
-    if (c->first && choice.count > 1)
+    if ((c->first || c->last) && choice.count > 1)
         choice.count = 1;
     if (choice.count == 0)
         scenario_say(s, "nothing like that is on its way");
@@ -172,7 +196,7 @@ static void deliver(struct scenario *s, struct choice choice)
 {
     struct cluster_packet packet;
     for (; choice.count > 0 && !s->cluster->ended; choice.count--) {
-        if (!cluster_take(s->cluster, choice.type, choice.from, choice.to, &packet))
+        if (!take(s, &choice, &packet))
             return;
         const struct cluster_node *to = &s->cluster->nodes[packet.m.to];
         if (to->raft && !to->paused)
@@ -186,7 +210,7 @@ static void drop(struct scenario *s, struct choice choice)
 {
     struct cluster_packet packet;
     for (; choice.count > 0; choice.count--)
-        if (cluster_take(s->cluster, choice.type, choice.from, choice.to, &packet))
+        if (take(s, &choice, &packet))
             lose(s, &packet);
 }
 
@@ -231,8 +255,7 @@ static void run_repeat(struct scenario *s, const struct scenario_command *c)
     struct choice choice = choose(s, c, c->nodes[0], c->nodes[1]);
     for (uint32_t i = 0; choice.count > 0 && i < s->cluster->packet_count; i++) {
         struct cluster_packet packet = s->cluster->packets[i];
-        if (packet.m.from != choice.from || packet.m.to != choice.to ||
-            (c->type != CLUSTER_ANY && packet.m.type != c->type))
+        if (!is_chosen(&choice, &packet.m))
             continue;
         if (node(s, c, 1)->raft)
             cluster_deliver(s->cluster, packet);
@@ -441,11 +464,11 @@ const struct scenario_verb scenario_verbs[] = {
     {.usage = "elect NODE", .run = run_elect},
     /* the network */
     {.usage = "deliver all", .run = run_deliver_all},
-    {.usage = "deliver FROM TO [first] [MESSAGE]", .run = run_deliver},
+    {.usage = "deliver FROM TO [first] [last] [MESSAGE]", .run = run_deliver},
     {.usage = "deliver from NODE [MESSAGE]", .run = run_deliver_from},
     {.usage = "deliver to NODE [MESSAGE]", .run = run_deliver_to},
     {.usage = "drop all", .run = run_drop_all},
-    {.usage = "drop FROM TO [first] [MESSAGE]", .run = run_drop},
+    {.usage = "drop FROM TO [first] [last] [MESSAGE]", .run = run_drop},
     {.usage = "drop from NODE [MESSAGE]", .run = run_drop_from},
     {.usage = "drop to NODE [MESSAGE]", .run = run_drop_to},
     {.usage = "repeat FROM TO [MESSAGE]", .run = run_repeat},
