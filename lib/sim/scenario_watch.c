@@ -154,7 +154,8 @@ static void breached(void *argument, const char *text, bool fatal)
     (void)fatal;
     scenario_say(s, "BREACH: %s", text);
     if (s->result->breach[0] == '\0')
-        snprintf(s->result->breach, sizeof(s->result->breach), "%s:%u: %s", s->file, s->line, text);
+        snprintf(s->result->breach, sizeof(s->result->breach), "%s:%u: BREACH: %s", s->file,
+                 s->line, text);
 }
 
 struct cluster_observer scenario_observer(struct scenario *s)
