@@ -132,7 +132,7 @@ struct cluster {
     uint64_t awaited_context; /* of a request that was fed by hand: its reply stays here */
     struct raft_message reply;
     bool replied;
-    raft_id favoured;               /* only its pre-votes get through; see cluster_elect */
+    raft_id favoured; /* only its pre-votes get through; see cluster_run_until_leads */
     raft_id leaders[CLUSTER_TERMS]; /* by term */
     raft_index log_max;
     struct cluster_entry *applied; /* by index: what the first to apply it has applied */
@@ -193,9 +193,9 @@ void cluster_stall(struct cluster *c, raft_id id, bool begins);
 void cluster_fence(struct cluster *c, raft_id id, bool fenced);
 
 /* ---- elections ---- */
-/* Time passes until `id` leads, nobody else getting a pre-vote, and its no-op is committed. A
- * breach if it never does. */
-void cluster_elect(struct cluster *c, raft_id id);
+/* Time passes until `id` leads, nobody else getting a pre-vote, and its no-op is committed; false
+ * if it never does. */
+bool cluster_run_until_leads(struct cluster *c, raft_id id);
 
 /* ---- network; links are one way ---- */
 void cluster_cut(struct cluster *c, raft_id from, raft_id to);

@@ -217,11 +217,10 @@ static bool favourite_leads(struct cluster *c)
     return raft_leader_ready(c->nodes[c->favoured].raft);
 }
 
-void cluster_elect(struct cluster *c, raft_id id)
+bool cluster_run_until_leads(struct cluster *c, raft_id id)
 {
     c->favoured = id;
     bool leads = cluster_run_until(c, 20 * CLUSTER_ELECTION_TIMEOUT_US, favourite_leads);
     c->favoured = 0;
-    if (!leads && !c->ended)
-        cluster_end(c, "node %s is not elected", c->names[id]);
+    return leads;
 }

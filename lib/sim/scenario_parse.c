@@ -40,6 +40,10 @@ static int split(struct slice text, struct scenario_command *c)
     return 0;
 }
 
+static const char name_rest[] = "letters and digits, up to 15";
+_Static_assert(CLUSTER_NAME_BYTES == 16, "name_rest tells it");
+
+/* A node or a value. */
 static bool is_name(const char *word)
 {
     size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789");
@@ -66,6 +70,9 @@ static int read_node(struct scenario_parser *p, struct scenario_command *c, uint
 static int read_number(struct scenario_parser *p, const char *word, uint32_t at, uint64_t max,
                        uint64_t *value)
 {
+    bool is_number = word[0] >= '0' && word[0] <= '9';
+    if (!is_number && p->why[0] != '\0' && p->why_at == at)
+        return ERR_BAD_REQUEST; /* what another row says of the word is nearer to it */
     if (opt_parse_uint(word, value) != 0 || *value == 0 || *value > max)
         return scenario_unfit(p, at, "'%.32s' is no number from 1 to %llu", word,
                               (unsigned long long)max);
@@ -99,9 +106,8 @@ static int add_member(struct scenario_parser *p, const struct scenario_command *
 {
     const char *word = c->words[at];
     if (!is_name(word))
-        return scenario_unfit(
-            p, at, "'%.32s' is no name of a node: want a letter, then letters and digits, up to %d",
-            word, CLUSTER_NAME_BYTES - 1);
+        return scenario_unfit(p, at, "'%.32s' is no name of a node: want a letter, then %s", word,
+                              name_rest);
     if (find_node(p, word) != 0)
         return scenario_unfit(p, at, "'%s' is there already", word);
     if (p->node_count + 1 == RAFT_MEMBERS_MAX)
@@ -224,9 +230,9 @@ static int read_rest(struct scenario_parser *p, struct scenario_command *c, bool
     for (; at < c->word_count; at++) {
         if (are_nodes && read_node(p, c, at) != 0)
             return ERR_BAD_REQUEST;
-        if (!are_nodes && strlen(c->words[at]) >= CLUSTER_NAME_BYTES)
-            return scenario_unfit(p, at, "'%.32s' is longer than %d bytes", c->words[at],
-                                  CLUSTER_NAME_BYTES - 1);
+        if (!are_nodes && !is_name(c->words[at]))
+            return scenario_unfit(p, at, "'%.32s' is no value: want a letter, then %s",
+                                  c->words[at], name_rest);
     }
     return 0;
 }

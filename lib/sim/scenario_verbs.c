@@ -9,6 +9,8 @@
 
 #define ELECTION_TIMEOUT CLUSTER_ELECTION_TIMEOUT_US
 
+enum { LOG_ROOM = 100 }; /* left for what the cores append themselves */
+
 static const char *name(const struct scenario *s, raft_id id)
 {
     return scenario_name(s, id);
@@ -128,8 +130,8 @@ static void run_heartbeat(struct scenario *s, const struct scenario_command *c)
 
 static void run_elect(struct scenario *s, const struct scenario_command *c)
 {
-    if (runs(s, c))
-        cluster_elect(s->cluster, c->nodes[0]);
+    if (runs(s, c) && !cluster_run_until_leads(s->cluster, c->nodes[0]))
+        scenario_say(s, "%s is not elected", name(s, c->nodes[0]));
 }
 
 /* ---- the network ---- */
@@ -367,9 +369,14 @@ static void run_fence_ends(struct scenario *s, const struct scenario_command *c)
 
 static void run_propose(struct scenario *s, const struct scenario_command *c)
 {
+    uint32_t count = c->count > 0 ? c->count : (uint32_t)c->number;
     s->proposal = c;
-    if (runs(s, c))
-        cluster_propose(s->cluster, c->nodes[0], c->count > 0 ? c->count : (uint32_t)c->number);
+    if (!runs(s, c))
+        return;
+    if (node(s, c, 0)->last + count > s->cluster->log_max - LOG_ROOM)
+        scenario_say(s, "no script needs so many entries");
+    else
+        cluster_propose(s->cluster, c->nodes[0], count);
 }
 
 static void run_read(struct scenario *s, const struct scenario_command *c)
@@ -494,8 +501,8 @@ const struct scenario_verb scenario_verbs[] = {
     {.usage = "fence NODE", .run = run_fence},
     {.usage = "fence NODE ends", .run = run_fence_ends},
     /* clients */
-    {.usage = "propose NODE COUNT entries", .run = run_propose},
     {.usage = "propose NODE VALUE…", .run = run_propose},
+    {.usage = "propose NODE COUNT entries", .run = run_propose},
     {.usage = "read NODE", .run = run_read},
     {.usage = "read NODE by lease", .run = run_lease_read},
     {.usage = "transfer NODE [TO]", .run = run_transfer},

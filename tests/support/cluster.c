@@ -154,6 +154,14 @@ void cluster_beat_reply(struct cluster *c, raft_id id, raft_id from, uint64_t ro
 
 /* ---- states ---- */
 
+void cluster_elect(struct cluster *c, raft_id id)
+{
+    if (cluster_run_until_leads(c, id))
+        return;
+    case_fail("node %" PRIu64 " is not elected", id);
+    case_abandon();
+}
+
 /* The other voters grant what the core asks for. */
 static void grant_all(struct cluster *c, raft_id id, enum raft_message_type request,
                       enum raft_state while_in)

@@ -24,6 +24,9 @@ void cluster_free(struct cluster *c);
 bool cluster_log_is(const struct cluster *c, raft_id id, raft_index first, const raft_term *terms);
 void configuration_add(struct raft_configuration *configuration, raft_id id, uint32_t flags);
 
+/* Time passes until `id` leads, nobody else getting a pre-vote, and its no-op is committed. Fails
+ * the case if it never does. */
+void cluster_elect(struct cluster *c, raft_id id);
 /* Brings a lone core into a state, the test's votes helping. */
 void cluster_become(struct cluster *c, raft_id id, enum raft_state state);
 /* … and into a leader whose no-op is committed by everybody's acknowledgement; its messages are
