@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/base/mem.h"
+#include "lib/sim/scenario_internal.h"
 #include "tests/support/cases.h"
 
 static struct scenario_result result;
@@ -263,6 +264,24 @@ static void has_bounds(void)
     scenario_result_release(&result);
 }
 
+/* ---- the language ---- */
+
+static void stands_in_the_man_page(void)
+{
+    static char page[1 << 16];
+    FILE *file = fopen("man/raftkv-check.1", "r");
+    REQUIRE(file);
+    page[fread(page, 1, sizeof(page) - 1, file)] = '\0';
+    fclose(file);
+    for (const struct scenario_verb *row = scenario_verbs; row->usage; row++) {
+        char line[256];
+        snprintf(line, sizeof(line), "\n.B %s%s%s\n", row->usage, row->rest ? " " : "",
+                 row->rest ? row->rest : "");
+        if (!strstr(page, line))
+            case_fail("not in man/raftkv-check.1: %s", line + 1);
+    }
+}
+
 static const struct test_case cases[] = {
     {"a script as expected: no difference, and the same text", is_as_expected},
     {"a difference names file, line and command, and is put in the place", differs},
@@ -274,6 +293,7 @@ static const struct test_case cases[] = {
     {"what cannot be done is said", what_cannot_be_done_is_said},
     {"what is no script: line and reason", names_line_and_reason},
     {"lines, words and files have bounds", has_bounds},
+    {"the man page has every command", stands_in_the_man_page},
 };
 
 CASES_MAIN(cases)
