@@ -20,6 +20,8 @@ struct cluster_chunk {
 /* ---- what does not hold ---- */
 
 static void tell(const struct cluster *c, bool fatal, const char *fmt, va_list ap)
+    __attribute__((format(printf, 3, 0)));
+static void tell(const struct cluster *c, bool fatal, const char *fmt, va_list ap)
 {
     char text[CLUSTER_BREACH_BYTES];
     vsnprintf(text, sizeof(text), fmt, ap);

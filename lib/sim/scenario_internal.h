@@ -80,6 +80,23 @@ int scenario_parse_cut(struct scenario_parser *p, struct scenario_command *c, ui
 
 extern const struct scenario_verb scenario_verbs[]; /* ended by one without usage */
 
+/* ---- scenario_network.c ---- */
+
+void scenario_deliver_all(struct scenario *s, const struct scenario_command *command);
+void scenario_deliver(struct scenario *s, const struct scenario_command *command);
+void scenario_deliver_from(struct scenario *s, const struct scenario_command *command);
+void scenario_deliver_to(struct scenario *s, const struct scenario_command *command);
+void scenario_drop(struct scenario *s, const struct scenario_command *command);
+void scenario_drop_from(struct scenario *s, const struct scenario_command *command);
+void scenario_drop_to(struct scenario *s, const struct scenario_command *command);
+void scenario_drop_all(struct scenario *s, const struct scenario_command *command);
+void scenario_repeat(struct scenario *s, const struct scenario_command *command);
+void scenario_cut(struct scenario *s, const struct scenario_command *command);
+void scenario_cut_one_way(struct scenario *s, const struct scenario_command *command);
+void scenario_hold_link(struct scenario *s, const struct scenario_command *command);
+void scenario_release_link(struct scenario *s, const struct scenario_command *command);
+void scenario_heal(struct scenario *s, const struct scenario_command *command);
+
 /* ---- scenario_watch.c ---- */
 
 struct scenario_value {

@@ -47,7 +47,7 @@ _Static_assert(CLUSTER_NAME_BYTES == 16, "name_rest tells it");
 static bool is_name(const char *word)
 {
     size_t length = strspn(word, "abcdefghijklmnopqrstuvwxyz0123456789");
-    return word[length] == '\0' && length < CLUSTER_NAME_BYTES && word[0] >= 'a' && word[0] <= 'z';
+    return length < CLUSTER_NAME_BYTES && word[length] == '\0' && word[0] >= 'a' && word[0] <= 'z';
 }
 
 static raft_id find_node(const struct scenario_parser *p, const char *word)

@@ -13,6 +13,8 @@
 #include "lib/sim/scenario_internal.h"
 
 static void put(struct scenario *s, const char *fmt, va_list ap)
+    __attribute__((format(printf, 2, 0)));
+static void put(struct scenario *s, const char *fmt, va_list ap)
 {
     char text[SCENARIO_LINE_BYTES];
     vsnprintf(text, sizeof(text), fmt, ap);

@@ -85,8 +85,7 @@ static void keeps_indentation(void)
 {
     static const char *const same[] = {
         "cluster a b c\ntimeout a\n\ta: asks who would vote for us in term 2, log to (1,1)\n",
-        "cluster a b c\r\n  \r\ntimeout a \r\n a: asks who would vote for us in term 2, log to "
-        "(1,1)  \r\n",
+        "cluster a b\r\n \r\ndeliver a b \r\n \t nothing like that is on its way \r\n",
         "cluster a b c\ntimeout a\n  a: asks who would vote for us in term 2, log to (1,1)",
     };
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++) {
