@@ -107,8 +107,7 @@ static int judge(const char *path, const struct scenario_result *result, struct 
         fwrite(result->text.data, 1, result->text.len, stdout);
     if (result->breach[0] != '\0') {
         /* What breaks Raft is not written down as what is expected. */
-        if (!verbose)
-            fwrite(result->diff.data, 1, result->diff.len, stdout);
+        fwrite(result->diff.data, 1, result->diff.len, stdout);
         printf("%s\n", result->breach);
         totals->differs = true;
         return 0;

@@ -106,6 +106,31 @@ assert_usage() {
     done
 }
 
+# A script that says of a log that it is committed, and it is not: other entries are applied.
+@test "what does not hold is exit status 9, with file and line, and never rewritten" {
+    cat >false.txt <<'END'
+cluster a b c
+log a terms 1 1 commit 2
+log b terms 1 2
+log c terms 1 2
+crash a
+quietly timeout b
+quietly deliver all
+state
+END
+    cp false.txt before.txt
+    run --separate-stderr scenario --rewrite false.txt
+    assert_equal "$status" 9
+    [ -z "$stderr" ]
+    assert_line 'false.txt:7: BREACH: State Machine Safety: node b applies another entry at 2'
+    cmp false.txt before.txt
+    # As it is when all the rest is as expected.
+    scenario -v false.txt | sed '/^--- /,$d' >expected.txt || true
+    run scenario expected.txt
+    assert_equal "$status" 9
+    assert_output --regexp '^expected.txt:7: BREACH: State Machine Safety'
+}
+
 @test "-v prints the script with what is decided" {
     grep -v '^ ' figure-7.txt >bare.txt
     run --separate-stderr scenario -v figure-7.txt

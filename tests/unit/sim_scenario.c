@@ -173,6 +173,41 @@ static void what_cannot_be_done_is_said(void)
     case_row_done();
 }
 
+/* A script can say that something is committed that is not, and so break a promise without the
+ * core's doing. */
+#define CONTRADICTION                                                                              \
+    "cluster a b c\nlog a terms 1 1 commit 2\nlog b terms 1 2\nlog c terms 1 2\ncrash a\n"         \
+    "quietly timeout b\nquietly deliver all\n"
+
+static void tells_what_does_not_hold(void)
+{
+    struct err err;
+    CHECK_EQ(run(CONTRADICTION, &err), 0);
+    CHECK_EQ(result.differences, 0);
+    if (strcmp(result.breach, "x.txt:7: BREACH: State Machine Safety: node b applies another "
+                              "entry at 2") != 0)
+        case_fail("says: %s", result.breach);
+    scenario_result_release(&result);
+}
+
+/* After what makes no sense only a new cluster goes on. */
+static void ends_when_nothing_makes_sense(void)
+{
+    static const char begin[] = "cluster a b c\nquietly elect a\nhold disk of a\n";
+    char text[12000];
+    size_t length = (size_t)snprintf(text, sizeof(text), "%s", begin);
+    for (int i = 0; i < 300; i++)
+        length += (size_t)snprintf(text + length, sizeof(text) - length, "quietly propose a x\n");
+    snprintf(text + length, sizeof(text) - length, "state a\ncluster a\nstate\n");
+    struct err err;
+    CHECK_EQ(run(text, &err), 0);
+    CHECK(strstr(result.breach, "BREACH: node a: more than 264 writes wait for its disk"));
+    CHECK(strstr(text_of(&result.text),
+                 "state a\n    not run: the cluster has come to its end above\n"
+                 "cluster a\nstate\n    node "));
+    scenario_result_release(&result);
+}
+
 /* ---- what is no script ---- */
 
 static void names_line_and_reason(void)
@@ -290,6 +325,9 @@ static const struct test_case cases[] = {
     {"what is done quietly is not compared", quietly_is_not_compared},
     {"the same script decides the same", is_deterministic},
     {"what cannot be done is said", what_cannot_be_done_is_said},
+    {"what does not hold is told with file and line", tells_what_does_not_hold},
+    {"when nothing makes sense the cluster ends, and the next one begins",
+     ends_when_nothing_makes_sense},
     {"what is no script: line and reason", names_line_and_reason},
     {"lines, words and files have bounds", has_bounds},
     {"the man page has every command", stands_in_the_man_page},
