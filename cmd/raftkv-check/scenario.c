@@ -4,7 +4,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,7 +17,7 @@
 #include "lib/base/mem.h"
 #include "lib/sim/scenario.h"
 
-enum { READ_BYTES = 1 << 16, PATH_BYTES = 4096 };
+enum { READ_BYTES = 1 << 16 };
 
 static bool rewrite, verbose;
 
@@ -62,15 +64,14 @@ static int write_all(int fd, const struct buf *text)
     return 0;
 }
 
-/* The old file stays whole until the new one is. */
+/* The old file stays whole until the new one is; a link stays a link. */
 static int replace_file(const char *path, const struct buf *text, struct err *err)
 {
-    char beside[PATH_BYTES];
+    char file[PATH_MAX], beside[PATH_MAX + sizeof(".new")];
     struct stat old;
-    if (access(path, W_OK) != 0 || stat(path, &old) != 0)
+    if (!realpath(path, file) || access(file, W_OK) != 0 || stat(file, &old) != 0)
         return err_errno(err, ERR_USAGE, errno, "cannot rewrite %s", path);
-    if (snprintf(beside, sizeof(beside), "%s.new", path) >= (int)sizeof(beside))
-        return err_errno(err, ERR_USAGE, ENAMETOOLONG, "cannot rewrite %s", path);
+    snprintf(beside, sizeof(beside), "%s.new", file);
     int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_errno(err, ERR_USAGE, errno, "cannot rewrite %s: cannot create %s", path,
@@ -81,7 +82,7 @@ static int replace_file(const char *path, const struct buf *text, struct err *er
         failed = 1;
         why = errno;
     }
-    if (!failed && rename(beside, path) != 0) {
+    if (!failed && rename(beside, file) != 0) {
         failed = 1;
         why = errno;
     }
@@ -98,16 +99,22 @@ struct totals {
     bool differs;
 };
 
+static void print(const struct buf *text)
+{
+    if (text->len > 0)
+        fwrite(text->data, 1, text->len, stdout);
+}
+
 static int judge(const char *path, const struct scenario_result *result, struct totals *totals,
                  struct err *err)
 {
     totals->scripts++;
     totals->commands += result->commands;
     if (verbose)
-        fwrite(result->text.data, 1, result->text.len, stdout);
+        print(&result->text);
     if (result->breach[0] != '\0') {
         /* What breaks Raft is not written down as what is expected. */
-        fwrite(result->diff.data, 1, result->diff.len, stdout);
+        print(&result->diff);
         printf("%s\n", result->breach);
         totals->differs = true;
         return 0;
@@ -122,7 +129,7 @@ static int judge(const char *path, const struct scenario_result *result, struct 
                    result->differences == 1 ? "difference" : "differences");
         return code;
     }
-    fwrite(result->diff.data, 1, result->diff.len, stdout);
+    print(&result->diff);
     totals->differs = true;
     return 0;
 }

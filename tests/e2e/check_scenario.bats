@@ -90,6 +90,13 @@ assert_usage() {
     cmp changed.txt "$REPO/tests/scenarios/figure-7.txt"
     assert_equal "$(stat -c %a changed.txt)" 640
     assert_equal "$(echo changed.txt* figure-7.txt*)" 'changed.txt figure-7.txt'
+    cp "$REPO"/tests/scenarios/figure-7.txt link-target
+    sed -i '/^ /d' link-target
+    ln -s link-target linked.txt
+    run scenario --rewrite linked.txt
+    assert_success
+    [ -L linked.txt ]
+    cmp link-target "$REPO/tests/scenarios/figure-7.txt"
     before=$(stat -c %i,%y figure-7.txt)
     run scenario --rewrite figure-7.txt
     assert_success
