@@ -61,7 +61,8 @@ struct scenario_parser {
     const char *file;
     char names[CLUSTER_NODES][CLUSTER_NAME_BYTES]; /* by id, of the last `cluster` */
     uint32_t node_count, spares;
-    bool begun;                   /* something has happened in it */
+    raft_term logs[CLUSTER_NODES][SCENARIO_WORDS_MAX + 1u]; /* by id, of `log`; ended by 0 */
+    bool begun;                                             /* something has happened in it */
     char why[ERR_TEXT_BYTES / 2]; /* the last reason why a row does not fit … */
     uint32_t why_at;              /* … and at which word: the farthest is told */
 };

@@ -121,6 +121,7 @@ int scenario_parse_cluster(struct scenario_parser *p, struct scenario_command *c
     uint32_t *kind = &c->voters;
     p->node_count = 0;
     p->begun = false;
+    memset(p->logs, 0, sizeof(p->logs));
     for (uint32_t i = first; i < c->word_count; i++) {
         if (strcmp(c->words[i], "learners") == 0 && kind == &c->voters) {
             kind = &c->learners;
@@ -134,6 +135,27 @@ int scenario_parse_cluster(struct scenario_parser *p, struct scenario_command *c
     }
     p->spares = c->spares;
     return c->voters > 0 ? 0 : scenario_unfit(p, first, "a cluster has voters");
+}
+
+/* Log Matching (section 3.5): what two logs have at an index with the same term, and all before it,
+ * is the same in both. A script that begins with something else is about no Raft. */
+static int check_logs(struct scenario_parser *p, const struct scenario_command *c, uint32_t first)
+{
+    raft_id self = c->nodes[0];
+    memcpy(p->logs[self], c->terms, sizeof(p->logs[self]));
+    for (raft_id id = 1; id <= p->node_count; id++) {
+        const raft_term *a = c->terms, *b = p->logs[id];
+        uint32_t differs = 0;
+        for (uint32_t i = 0; a[i] != 0 && b[i] != 0; i++) {
+            if (a[i] != b[i] && differs == 0)
+                differs = i + 1;
+            else if (a[i] == b[i] && differs != 0)
+                return scenario_unfit(p, first + i,
+                                      "entry %u is that of %s, so entry %u must be, too", i + 1,
+                                      p->names[id], differs);
+        }
+    }
+    return 0;
 }
 
 /* log NODE terms TERM… [commit INDEX] [term TERM] [vote NODE] */
@@ -174,7 +196,9 @@ int scenario_parse_log(struct scenario_parser *p, struct scenario_command *c, ui
             break;
         }
     }
-    return at == c->word_count ? 0 : scenario_unfit(p, at, "'%.32s' is too much", c->words[at]);
+    if (at < c->word_count)
+        return scenario_unfit(p, at, "'%.32s' is too much", c->words[at]);
+    return check_logs(p, c, first);
 }
 
 /* cut NODE… | NODE… [| NODE…]: who stands between the same bars can talk. */

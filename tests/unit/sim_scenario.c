@@ -251,6 +251,8 @@ static void names_line_and_reason(void)
         {"cluster a\nlog a terms 1 2 commit 3\n", "x.txt:2: '3' is no number from 1 to 2"},
         {"cluster a\nlog a terms 1 vote x\n", "x.txt:2: no node is called 'x'"},
         {"cluster a\nlog a terms 1 frob 2\n", "x.txt:2: 'frob' is too much"},
+        {"cluster a b\nlog a terms 1 1 2\nlog b terms 1 2 2\n",
+         "x.txt:3: entry 3 is that of a, so entry 2 must be, too"},
         {"cluster a spares b\nlog b terms 1\n", "x.txt:2: a spare has no log"},
         {"cluster a\nstate\nlog a terms 1\n",
          "x.txt:3: \"log\" stands before anything happens in the cluster"},
