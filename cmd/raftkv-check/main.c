@@ -16,7 +16,10 @@
 
 enum { HELP_BYTES = 1 << 16 };
 
-static const struct check_command *const commands[] = {NULL};
+static const struct check_command *const commands[] = {
+    &explore_command,
+    NULL,
+};
 
 static bool show_version;
 

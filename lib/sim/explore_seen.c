@@ -1,0 +1,94 @@
+/*
+ * Fingerprints of the states seen: a table of fixed size, 16 bytes a slot: 96 bits of fingerprint
+ * and the slot of the state it was first reached from. Threads add at the same time: who puts the
+ * first half into a free slot owns it, others wait for its second half.
+ */
+#include <string.h>
+#include <sys/mman.h>
+
+#include "lib/base/check.h"
+#include "lib/sim/explore_internal.h"
+
+struct seen_slot {
+    atomic_uint_fast64_t hi;   /* 0: free */
+    atomic_uint_fast64_t rest; /* 32 bits of the fingerprint, then the parent's slot + 1; 0: not yet */
+};
+
+#define NO_PARENT_BITS UINT64_C(0xffffffff)
+
+void seen_init(struct seen *s, uint64_t slots)
+{
+    memset(s, 0, sizeof(*s));
+    ASSERT((slots & (slots - 1)) == 0 && slots < NO_PARENT_BITS);
+    s->count = slots;
+    s->used_max = slots / 8 * 7;
+    size_t bytes = slots * sizeof(s->slots[0]);
+    s->slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT(s->slots != MAP_FAILED);
+    (void)madvise(s->slots, bytes, MADV_HUGEPAGE);
+}
+
+void seen_release(struct seen *s)
+{
+    if (s->slots)
+        munmap(s->slots, s->count * sizeof(s->slots[0]));
+    s->slots = NULL;
+}
+
+static uint64_t first_half(struct fingerprint f)
+{
+    return f.hi != 0 ? f.hi : 1;
+}
+
+void seen_prefetch(const struct seen *s, struct fingerprint f)
+{
+    __builtin_prefetch(&s->slots[first_half(f) & (s->count - 1)], 1);
+}
+
+static uint64_t wait_rest(const struct seen_slot *slot)
+{
+    uint64_t rest;
+    do
+        rest = atomic_load_explicit(&slot->rest, memory_order_acquire);
+    while (rest == 0);
+    return rest;
+}
+
+enum seen_result seen_add(struct seen *s, struct fingerprint f, uint32_t parent, uint32_t *slot)
+{
+    uint64_t hi = first_half(f), low = f.lo & 0xffffffff;
+    for (uint64_t at = hi;; at++) {
+        struct seen_slot *there = &s->slots[at & (s->count - 1)];
+        uint64_t other = atomic_load_explicit(&there->hi, memory_order_relaxed);
+        if (other == 0) {
+            if (atomic_fetch_add_explicit(&s->used, 1, memory_order_relaxed) >= s->used_max) {
+                atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
+                return SEEN_FULL;
+            }
+            if (atomic_compare_exchange_strong_explicit(&there->hi, &other, hi,
+                                                        memory_order_relaxed,
+                                                        memory_order_relaxed)) {
+                uint64_t link = parent == SEEN_NO_PARENT ? NO_PARENT_BITS : parent + 1u;
+                atomic_store_explicit(&there->rest, low << 32 | link, memory_order_release);
+                *slot = (uint32_t)(at & (s->count - 1));
+                return SEEN_NEW;
+            }
+            atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
+        }
+        if (other == hi && wait_rest(there) >> 32 == low)
+            return SEEN_OLD;
+    }
+}
+
+uint32_t seen_parent(const struct seen *s, uint32_t slot)
+{
+    uint64_t link = wait_rest(&s->slots[slot]) & 0xffffffff;
+    return link == NO_PARENT_BITS ? SEEN_NO_PARENT : (uint32_t)(link - 1);
+}
+
+bool seen_is(const struct seen *s, uint32_t slot, struct fingerprint f)
+{
+    const struct seen_slot *there = &s->slots[slot];
+    return atomic_load_explicit(&there->hi, memory_order_relaxed) == first_half(f) &&
+           wait_rest(there) >> 32 == (f.lo & 0xffffffff);
+}
