@@ -13,6 +13,7 @@ static struct explore_options settings = {
     .nodes = 3,
     .budgets = {[EXPLORE_TIMEOUTS] = 3, [EXPLORE_PROPOSALS] = 1},
     .messages = 3,
+    .batch = 1,
     .symmetry = true,
     .memory_bytes = UINT64_C(2) << 30,
 };
@@ -35,6 +36,8 @@ static const struct opt options[] = {
     BUDGET("crashes", EXPLORE_CRASHES, "crashes, each with a start", "0"),
     {"messages", 0, OPT_UINT, &settings.messages, "N", "messages in flight; more are lost", 1,
      EXPLORE_IN_FLIGHT_MAX, NULL, "3"},
+    {"batch", 0, OPT_UINT, &settings.batch, "N", "entries of an append at most", 1,
+     EXPLORE_LOG_MAX, NULL, "1"},
     BUDGET("losses", EXPLORE_LOSSES, "messages lost, beside those", "0"),
     BUDGET("duplicates", EXPLORE_DUPLICATES, "messages delivered once more", "0"),
     BUDGET("proposals", EXPLORE_PROPOSALS, "entries proposed", "1"),

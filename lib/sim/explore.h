@@ -78,6 +78,7 @@ struct explore_options {
     uint64_t spares; /* nodes outside, with empty disks */
     uint64_t budgets[EXPLORE_BUDGETS];
     uint64_t messages; /* in flight; what a step sends beyond is lost, whichever it be */
+    uint64_t batch;    /* entries of one append at most */
     bool slow_disk;    /* a write takes its time, and a crash may lose it; else it is durable at once
                         */
     bool symmetry;     /* off with changes all the same: who takes over then depends on names */

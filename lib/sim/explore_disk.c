@@ -81,7 +81,7 @@ void disk_write(struct disk *d, const struct write *w)
 
 /* From its disk. The state machine has applied what its snapshot covers, or the first entry, by
  * which the cluster was formed. */
-int node_start(struct node *n, struct raft *core, bool fresh)
+int node_start(struct node *n, const struct raft_options *options, struct raft *core, bool fresh)
 {
     struct disk *d = &n->disk;
     struct raft_run runs[EXPLORE_LOG_MAX];
@@ -109,6 +109,8 @@ int node_start(struct node *n, struct raft *core, bool fresh)
         if (d->log.configurations[i].index > d->snapshot)
             configuration_of(&configurations[start.configuration_count++],
                              d->log.configurations[i]);
-    struct raft_options options = core_options(n);
-    return raft_init(core, &options, &start);
+    struct raft_options own = *options;
+    own.id = n->id;
+    own.seed = n->life; /* so that its questions about reads have other numbers in each life */
+    return raft_init(core, &own, &start);
 }

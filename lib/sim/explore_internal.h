@@ -95,10 +95,10 @@ struct bytes {
 void node_put(struct bytes *b, const struct node *n, const struct raft *core,
               const raft_id *rename);
 /* The core is unpacked too. */
-void node_get(const uint8_t *data, size_t len, struct node *n, struct raft *core);
+void node_get(const uint8_t *data, size_t len, const struct raft_options *options, struct node *n,
+              struct raft *core);
 void message_put(struct bytes *b, const struct message *m, const raft_id *rename);
 void message_get(const uint8_t *data, struct message *m);
-struct raft_options core_options(const struct node *n);
 
 uint64_t members_of(const struct raft_configuration *c);
 void configuration_of(struct raft_configuration *to, struct configuration from);
@@ -117,7 +117,7 @@ uint64_t entries_terms(const struct entries *e); /* four bits each, entry 1 the 
 bool disk_has(const struct disk *d, raft_index index, raft_term term);
 void disk_write(struct disk *d, const struct write *w);
 struct raft_snapshot snapshot_of(const struct entries *log, raft_index index);
-int node_start(struct node *n, struct raft *core, bool fresh);
+int node_start(struct node *n, const struct raft_options *options, struct raft *core, bool fresh);
 
 /* ---- what is kept (explore_store.c) ---- */
 
@@ -228,6 +228,8 @@ struct seen {
 void seen_init(struct seen *s, uint64_t slots);
 void seen_release(struct seen *s);
 void seen_prefetch(const struct seen *s, struct fingerprint f);
+/* Twice as many slots; returns their new numbers by the old, for the caller to free. */
+uint32_t *seen_grow(struct seen *s);
 enum seen_result seen_add(struct seen *s, struct fingerprint f, uint32_t parent, uint32_t *slot);
 uint32_t seen_parent(const struct seen *s, uint32_t slot);
 bool seen_is(const struct seen *s, uint32_t slot, struct fingerprint f);

@@ -118,18 +118,6 @@ static void get_entries(struct reader *r, struct entries *e)
 
 /* ---- nodes ---- */
 
-struct raft_options core_options(const struct node *n)
-{
-    return (struct raft_options){
-        .id = n->id,
-        .election_timeout_us = ELECTION_US,
-        .heartbeat_interval_us = HEARTBEAT_US,
-        .inflight_max = 2,
-        .append_entries_max = EXPLORE_LOG_MAX,
-        .seed = n->life,
-    };
-}
-
 void node_put(struct bytes *b, const struct node *n, const struct raft *core,
               const raft_id *rename)
 {
@@ -165,7 +153,8 @@ void node_put(struct bytes *b, const struct node *n, const struct raft *core,
     b->len += (uint32_t)packed;
 }
 
-void node_get(const uint8_t *data, size_t len, struct node *n, struct raft *core)
+void node_get(const uint8_t *data, size_t len, const struct raft_options *options, struct node *n,
+              struct raft *core)
 {
     struct reader r = {.at = data};
     memset(n, 0, sizeof(*n));
@@ -195,8 +184,7 @@ void node_get(const uint8_t *data, size_t len, struct node *n, struct raft *core
         n->reads[i].id = get(&r);
         n->reads[i].floor = get(&r);
     }
-    struct raft_options options = core_options(n);
-    ASSERT(raft_unpack(core, &options, NOW_US, r.at, len - (size_t)(r.at - data)) == 0);
+    ASSERT(raft_unpack(core, options, NOW_US, r.at, len - (size_t)(r.at - data)) == 0);
 }
 
 /* ---- messages ---- */

@@ -11,13 +11,13 @@
 #include "lib/base/mem.h"
 #include "lib/sim/explore_internal.h"
 
-enum { BLOCK_STATES = 128, SLOTS_MIN = 1 << 16 };
+enum { BLOCK_STATES = 128, SLOTS_MIN = 1 << 20, SLOT_BYTES = 16, MOVED_BYTES = 4 };
 #define SLOTS_MAX (UINT64_C(1) << 31)
 
 /* States of one depth. */
 struct block {
     struct block *next;
-    uint32_t count;
+    uint32_t first, count; /* those before `first` were looked at */
     uint64_t data[];
 };
 
@@ -29,7 +29,7 @@ struct search {
     size_t state_bytes;
     uint64_t started_ns;
     uint32_t depth;
-    uint64_t known; /* states of all depths before the next */
+    uint64_t crowded; /* states in `seen` at which it grows */
     atomic_uint_fast64_t memory, memory_most;
     atomic_uint_fast64_t queued, transitions;
     pthread_mutex_t lock;
@@ -92,7 +92,7 @@ static struct state *room(struct worker *w)
         size_t bytes = sizeof(struct block) + BLOCK_STATES * s->state_bytes;
         struct block *b = mem_alloc(bytes);
         b->next = NULL;
-        b->count = 0;
+        b->first = b->count = 0;
         if (w->found_last)
             w->found_last->next = b;
         else
@@ -117,7 +117,7 @@ static void add_child(struct worker *w, const struct state *from, const struct c
     uint32_t slot;
     enum seen_result result = seen_add(&s->seen, c->fingerprint, from->slot, &slot);
     if (result == SEEN_FULL)
-        end(s, s->options->states != 0 ? EXPLORE_STATES : EXPLORE_MEMORY, 0);
+        end(s, s->seen.used_max == s->options->states ? EXPLORE_STATES : EXPLORE_MEMORY, 0);
     if (result != SEEN_NEW)
         return;
     struct state *to = room(w);
@@ -146,14 +146,19 @@ static void look_at(struct worker *w, const struct state *s)
     w->transitions += x->count;
 }
 
+static uint64_t note_memory(struct search *s)
+{
+    uint64_t memory = atomic_load(&s->memory);
+    if (memory > atomic_load(&s->memory_most))
+        atomic_store(&s->memory_most, memory);
+    return memory;
+}
+
 static void check_limits(struct worker *w)
 {
     struct search *s = w->search;
     const struct explore_options *o = s->options;
-    uint64_t memory = atomic_load(&s->memory);
-    uint64_t states = atomic_load(&s->seen.used);
-    if (memory > atomic_load(&s->memory_most))
-        atomic_store(&s->memory_most, memory);
+    uint64_t memory = note_memory(s);
     if (memory > o->memory_bytes)
         end(s, EXPLORE_MEMORY, 0);
     if (o->time_ms != 0 && elapsed_ms(s) >= o->time_ms)
@@ -161,7 +166,7 @@ static void check_limits(struct worker *w)
     if (!w->is_first || !o->progress)
         return;
     struct explore_progress p = {
-        .states = states,
+        .states = atomic_load(&s->seen.used),
         .transitions = atomic_load(&s->transitions),
         .queued = atomic_load(&s->queued),
         .depth = s->depth,
@@ -171,32 +176,56 @@ static void check_limits(struct worker *w)
     o->progress(o->progress_argument, &p);
 }
 
+static struct block *take_block(struct search *s)
+{
+    pthread_mutex_lock(&s->lock);
+    struct block *b = s->blocks;
+    if (b)
+        s->blocks = b->next;
+    pthread_mutex_unlock(&s->lock);
+    return b;
+}
+
+static void put_block(struct search *s, struct block *b)
+{
+    pthread_mutex_lock(&s->lock);
+    b->next = s->blocks;
+    s->blocks = b;
+    pthread_mutex_unlock(&s->lock);
+}
+
+/* Whether the table of those seen should grow before anything is added. */
+static bool is_crowded(const struct search *s)
+{
+    return atomic_load_explicit(&s->seen.used, memory_order_relaxed) > s->crowded;
+}
+
 static void *work(void *argument)
 {
     struct worker *w = argument;
     struct search *s = w->search;
     uint64_t told = w->transitions;
-    while (!is_over(s)) {
-        pthread_mutex_lock(&s->lock);
-        struct block *b = s->blocks;
-        if (b)
-            s->blocks = b->next;
-        pthread_mutex_unlock(&s->lock);
+    while (!is_over(s) && !is_crowded(s)) {
+        struct block *b = take_block(s);
         if (!b)
             break;
-        for (uint32_t i = 0; i < b->count && !is_over(s); i++)
-            look_at(w, state_at(s, b, i));
-        atomic_fetch_sub_explicit(&s->queued, b->count, memory_order_relaxed);
+        uint32_t before = b->first;
+        while (b->first < b->count && !is_over(s) && !is_crowded(s))
+            look_at(w, state_at(s, b, b->first++));
+        atomic_fetch_sub_explicit(&s->queued, b->first - before, memory_order_relaxed);
         atomic_fetch_add_explicit(&s->transitions, w->transitions - told, memory_order_relaxed);
         told = w->transitions;
-        free_block(s, b);
+        if (b->first < b->count)
+            put_block(s, b);
+        else
+            free_block(s, b);
         check_limits(w);
     }
     return NULL;
 }
 
-/* One depth, by all threads; this one is the first of them. */
-static void look_at_all(struct search *s)
+/* Of one depth, by all threads; this one is the first of them. */
+static void look_at_some(struct search *s)
 {
     uint64_t threads = s->jobs;
     if (threads > 1 && atomic_load(&s->queued) <= BLOCK_STATES)
@@ -206,6 +235,48 @@ static void look_at_all(struct search *s)
     work(&s->workers[0]);
     for (uint64_t i = 1; i < threads; i++)
         pthread_join(s->workers[i].thread, NULL);
+}
+
+static void move_slots(struct search *s, struct block *blocks, const uint32_t *moved)
+{
+    for (struct block *b = blocks; b; b = b->next)
+        for (uint32_t i = 0; i < b->count; i++)
+            state_at(s, b, i)->slot = moved[state_at(s, b, i)->slot];
+}
+
+/* Never past what it may hold: then it fills up, and that ends the search. */
+static void set_crowded(struct search *s)
+{
+    const struct explore_options *o = s->options;
+    uint64_t slots = s->seen.count;
+    uint64_t more = slots * (2 * SLOT_BYTES + MOVED_BYTES) + atomic_load(&s->memory);
+    bool may_grow = slots < SLOTS_MAX && more <= o->memory_bytes;
+    s->crowded = may_grow ? slots / 4 * 3 : UINT64_MAX;
+    if (o->states != 0 && o->states < s->seen.used_max)
+        s->seen.used_max = o->states;
+}
+
+static void grow(struct search *s)
+{
+    uint64_t slots = s->seen.count;
+    count_memory(s, (int64_t)(slots * (2 * SLOT_BYTES + MOVED_BYTES)));
+    note_memory(s);
+    uint32_t *moved = seen_grow(&s->seen);
+    move_slots(s, s->blocks, moved);
+    for (uint64_t i = 0; i < s->jobs; i++)
+        move_slots(s, s->workers[i].found, moved);
+    mem_free(moved);
+    count_memory(s, -(int64_t)(slots * (SLOT_BYTES + MOVED_BYTES)));
+    set_crowded(s);
+}
+
+static void look_at_all(struct search *s)
+{
+    while (s->blocks && !is_over(s)) {
+        look_at_some(s);
+        if (is_crowded(s) && !is_over(s))
+            grow(s);
+    }
 }
 
 /* ---- depth by depth ---- */
@@ -264,12 +335,14 @@ static void run(struct search *s, struct explore_report *report)
 
 /* ---- beginning and end ---- */
 
-/* Room for the states asked for, in at most half the memory. */
+/* Room for the states asked for, in at most half the memory; if none are, it grows. */
 static uint64_t slots_for(const struct explore_options *o)
 {
     uint64_t slots = SLOTS_MIN;
-    while (slots < SLOTS_MAX && 4 * slots * 16 <= o->memory_bytes &&
-           (o->states == 0 || slots < o->states + o->states / 2))
+    while (slots > 1024 && 2 * slots * SLOT_BYTES > o->memory_bytes)
+        slots /= 2;
+    while (slots < SLOTS_MAX && 4 * slots * SLOT_BYTES <= o->memory_bytes &&
+           slots < o->states + o->states / 2)
         slots *= 2;
     return slots;
 }
@@ -284,9 +357,8 @@ static void init(struct search *s, const struct explore_options *options)
     s->store = store_new(&s->symmetry, &s->memory);
     s->state_bytes = state_bytes(options);
     seen_init(&s->seen, slots_for(options));
-    if (options->states != 0 && options->states < s->seen.used_max)
-        s->seen.used_max = options->states;
-    count_memory(s, (int64_t)(s->seen.count * 16));
+    count_memory(s, (int64_t)(s->seen.count * SLOT_BYTES));
+    set_crowded(s);
     s->jobs = options->jobs;
     s->workers = mem_calloc(s->jobs, sizeof(s->workers[0]));
     for (uint64_t i = 0; i < s->jobs; i++) {
@@ -322,9 +394,8 @@ static void report_on(struct search *s, struct explore_report *report)
     }
     report->end = (enum explore_end)atomic_load(&s->end);
     report->seconds = (double)(clock_now_ns() - s->started_ns) / 1e9;
+    note_memory(s);
     report->memory_bytes = atomic_load(&s->memory_most);
-    if (report->memory_bytes < atomic_load(&s->memory))
-        report->memory_bytes = atomic_load(&s->memory);
     /* Pairs of states, of 2^96 fingerprints. */
     double n = (double)report->states;
     report->collision_odds = n * n / 2 / pow(2, 96);
@@ -342,6 +413,8 @@ static int check_options(const struct explore_options *o, struct err *err)
         return err_set(err, ERR_USAGE, "nodes and spares: 1 to %d together", EXPLORE_NODES_MAX);
     if (o->messages < 1 || o->messages > EXPLORE_IN_FLIGHT_MAX)
         return err_set(err, ERR_USAGE, "messages: 1 to %d", EXPLORE_IN_FLIGHT_MAX);
+    if (o->batch < 1 || o->batch > EXPLORE_LOG_MAX)
+        return err_set(err, ERR_USAGE, "batch: 1 to %d", EXPLORE_LOG_MAX);
     if (o->jobs < 1 || o->jobs > EXPLORE_JOBS_MAX)
         return err_set(err, ERR_USAGE, "jobs: 1 to %d", EXPLORE_JOBS_MAX);
     /* Each election has a term and a no-op; a change has three configurations at most. */

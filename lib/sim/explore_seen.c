@@ -1,12 +1,14 @@
 /*
- * Fingerprints of the states seen: a table of fixed size, 16 bytes a slot: 96 bits of fingerprint
- * and the slot of the state it was first reached from. Threads add at the same time: who puts the
- * first half into a free slot owns it, others wait for its second half.
+ * Fingerprints of the states seen: 16 bytes a slot: 96 bits of fingerprint and the slot of the state
+ * it was first reached from. Threads add at the same time: who puts the first half into a free slot
+ * owns it, others wait for its second half. It grows while nobody adds; slots have other numbers
+ * then.
  */
 #include <string.h>
 #include <sys/mman.h>
 
 #include "lib/base/check.h"
+#include "lib/base/mem.h"
 #include "lib/sim/explore_internal.h"
 
 struct seen_slot {
@@ -21,7 +23,7 @@ void seen_init(struct seen *s, uint64_t slots)
     memset(s, 0, sizeof(*s));
     ASSERT((slots & (slots - 1)) == 0 && slots < NO_PARENT_BITS);
     s->count = slots;
-    s->used_max = slots / 8 * 7;
+    s->used_max = slots - slots / 8;
     size_t bytes = slots * sizeof(s->slots[0]);
     s->slots = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT(s->slots != MAP_FAILED);
@@ -91,4 +93,49 @@ bool seen_is(const struct seen *s, uint32_t slot, struct fingerprint f)
     const struct seen_slot *there = &s->slots[slot];
     return atomic_load_explicit(&there->hi, memory_order_relaxed) == first_half(f) &&
            wait_rest(there) >> 32 == (f.lo & 0xffffffff);
+}
+
+/* ---- growing ---- */
+
+/* Takes over `from`, whose slots have other numbers here. */
+static uint32_t *move(struct seen *s, const struct seen *from)
+{
+    uint32_t *moved = mem_calloc(from->count, sizeof(*moved));
+    for (uint64_t i = 0; i < from->count; i++) {
+        uint64_t hi = atomic_load_explicit(&from->slots[i].hi, memory_order_relaxed);
+        if (hi == 0)
+            continue;
+        uint64_t at = hi & (s->count - 1);
+        while (atomic_load_explicit(&s->slots[at].hi, memory_order_relaxed) != 0)
+            at = (at + 1) & (s->count - 1);
+        atomic_store_explicit(&s->slots[at].hi, hi, memory_order_relaxed);
+        atomic_store_explicit(&s->slots[at].rest,
+                              atomic_load_explicit(&from->slots[i].rest, memory_order_relaxed),
+                              memory_order_relaxed);
+        moved[i] = (uint32_t)at;
+    }
+    return moved;
+}
+
+static void link_parents(struct seen *s, const uint32_t *moved)
+{
+    for (uint64_t i = 0; i < s->count; i++) {
+        uint64_t rest = atomic_load_explicit(&s->slots[i].rest, memory_order_relaxed);
+        uint64_t link = rest & NO_PARENT_BITS;
+        if (rest == 0 || link == NO_PARENT_BITS)
+            continue;
+        rest = (rest & ~NO_PARENT_BITS) | (moved[link - 1] + UINT64_C(1));
+        atomic_store_explicit(&s->slots[i].rest, rest, memory_order_relaxed);
+    }
+}
+
+uint32_t *seen_grow(struct seen *s)
+{
+    struct seen old = *s;
+    seen_init(s, 2 * old.count);
+    uint32_t *moved = move(s, &old);
+    link_parents(s, moved);
+    atomic_store(&s->used, atomic_load(&old.used));
+    seen_release(&old);
+    return moved;
 }

@@ -14,6 +14,7 @@ enum { FAR_US = 10 * ELECTION_US, TRACE_BYTES_MAX = 1 << 16, TEXT_BYTES = 256 };
 
 struct scratch {
     struct store *store;
+    struct raft_options options;
     bool slow_disk, with_reads;
     struct raft *core, *before;
     struct node node;
@@ -37,6 +38,12 @@ struct scratch *scratch_new(const struct explore_options *options, struct store 
 {
     struct scratch *s = mem_zalloc(sizeof(*s));
     s->store = store;
+    s->options = (struct raft_options){
+        .election_timeout_us = ELECTION_US,
+        .heartbeat_interval_us = HEARTBEAT_US,
+        .inflight_max = 2,
+        .append_entries_max = (uint32_t)options->batch,
+    };
     s->slow_disk = options->slow_disk;
     s->with_reads = options->budgets[EXPLORE_READS] > 0;
     s->core = mem_zalloc(raft_size());
@@ -299,7 +306,7 @@ static void crash(struct scratch *s, uint32_t done)
     for (uint32_t i = 0; i < done; i++)
         disk_write(&n->disk, &n->writes[i]);
     n->life = (uint8_t)(n->life + s->with_reads);
-    int status = node_start(n, s->core, false);
+    int status = node_start(n, &s->options, s->core, false);
     tell(s, 0);
     EXPECT(s, status == 0, "a node starts from its disk");
     if (!s->violation)
@@ -482,7 +489,7 @@ static int happen(struct scratch *s, uint32_t event)
 static void load(struct scratch *s, uint32_t node)
 {
     const struct node_item *item = store_node(s->store, node);
-    node_get(item->data, item->bytes, &s->node, s->core);
+    node_get(item->data, item->bytes, &s->options, &s->node, s->core);
     s->sent_count = 0;
     s->nothing = s->cut = false;
     s->violation = NULL;
@@ -537,7 +544,7 @@ uint32_t step_start(struct scratch *s, raft_id id, bool is_voter, uint32_t voter
         n->disk.log.terms[1] = 1;
         entries_add_configuration(&n->disk.log, c);
     }
-    ASSERT(node_start(n, s->core, true) == 0);
+    ASSERT(node_start(n, &s->options, s->core, true) == 0);
     return store_add_node(s->store, n, s->core);
 }
 
