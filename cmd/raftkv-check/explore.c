@@ -23,7 +23,9 @@ static const char *const switch_words[] = {"on", "off", NULL};
 static int disk_word, symmetry_word;
 
 #define BUDGET(name, which, text, shown)                                                           \
-    {name, 0, OPT_UINT, &settings.budgets[which], "N", text, 0, EXPLORE_BUDGET_MAX, NULL, shown}
+    {                                                                                              \
+        name, 0, OPT_UINT, &settings.budgets[which], "N", text, 0, EXPLORE_BUDGET_MAX, NULL, shown \
+    }
 
 static const struct opt options[] = {
     {"nodes", 0, OPT_UINT, &settings.nodes, "N", "voters at the beginning", 1, EXPLORE_NODES_MAX,
@@ -36,8 +38,8 @@ static const struct opt options[] = {
     BUDGET("crashes", EXPLORE_CRASHES, "crashes, each with a start", "0"),
     {"messages", 0, OPT_UINT, &settings.messages, "N", "messages in flight; more are lost", 1,
      EXPLORE_IN_FLIGHT_MAX, NULL, "3"},
-    {"batch", 0, OPT_UINT, &settings.batch, "N", "entries of an append at most", 1,
-     EXPLORE_LOG_MAX, NULL, "1"},
+    {"batch", 0, OPT_UINT, &settings.batch, "N", "entries of an append at most", 1, EXPLORE_LOG_MAX,
+     NULL, "1"},
     BUDGET("losses", EXPLORE_LOSSES, "messages lost, beside those", "0"),
     BUDGET("duplicates", EXPLORE_DUPLICATES, "messages delivered once more", "0"),
     BUDGET("proposals", EXPLORE_PROPOSALS, "entries proposed", "1"),
@@ -195,6 +197,7 @@ const struct check_command explore_command = {
     .summary = "searches all states that cores can reach within bounds",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
-    .footer = "Exit codes: 0 all seen, 9 violated, 10 a limit ended it (--depth, --states, --memory, --time).\n",
+    .footer = "Exit codes: 0 all seen, 9 violated, 10 a limit ended it (--depth, --states, "
+              "--memory, --time).\n",
     .run = run,
 };

@@ -258,7 +258,8 @@ static void clear(struct raft *r)
     memset(r->writes, 0, r->write_count * sizeof(r->writes[0]));
     memset(r->deferred, 0, r->deferred_count * sizeof(r->deferred[0]));
     memset(r->followers, 0, r->follower_count * sizeof(r->followers[0]));
-    memset(r->configurations.items, 0, r->configurations.count * sizeof(r->configurations.items[0]));
+    memset(r->configurations.items, 0,
+           r->configurations.count * sizeof(r->configurations.items[0]));
     memset(r->reads, 0, r->read_count * sizeof(r->reads[0]));
     memset(r->terms.runs, 0, r->terms.run_count * sizeof(r->terms.runs[0]));
     memset(&r->terms, 0, offsetof(struct raft_terms, runs));

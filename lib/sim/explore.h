@@ -79,9 +79,9 @@ struct explore_options {
     uint64_t budgets[EXPLORE_BUDGETS];
     uint64_t messages; /* in flight; what a step sends beyond is lost, whichever it be */
     uint64_t batch;    /* entries of one append at most */
-    bool slow_disk;    /* a write takes its time, and a crash may lose it; else it is durable at once
-                        */
-    bool symmetry;     /* off with changes all the same: who takes over then depends on names */
+    bool slow_disk; /* a write takes its time, and a crash may lose it; else it is durable at once
+                     */
+    bool symmetry;  /* states that differ by the names of voters count as one */
     uint64_t depth, states, memory_bytes, time_ms; /* limits; 0: none, but for memory_bytes */
     uint64_t jobs;                                 /* threads */
     void (*progress)(void *, const struct explore_progress *); /* now and then; may be NULL */
@@ -109,7 +109,7 @@ struct explore_report {
     uint64_t cut;   /* steps not taken: more writes or entries than this search can hold */
     uint32_t depth; /* of the deepest state found */
     uint64_t per_depth[EXPLORE_DEPTHS];
-    uint64_t per_kind[EXPLORE_KINDS]; /* transitions */
+    uint64_t per_kind[EXPLORE_KINDS];                /* transitions */
     uint64_t node_states, message_kinds, core_steps; /* distinct; core_steps: by the real core */
     uint32_t permutations;                           /* of names that count as one */
     uint64_t memory_bytes;                           /* most that was held at a time */

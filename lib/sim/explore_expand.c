@@ -81,8 +81,7 @@ static void sum_up(const struct expansion *x, const struct state *s, struct sums
     for (uint32_t i = 0; i < x->node_count; i++)
         add(sums, store_node(x->store, s->items[i])->hashes, x->symmetry->count);
     for (uint32_t i = 0; i < s->message_count; i++)
-        add(sums, store_message(x->store, s->items[x->node_count + i])->hashes,
-            x->symmetry->count);
+        add(sums, store_message(x->store, s->items[x->node_count + i])->hashes, x->symmetry->count);
 }
 
 static struct fingerprint finish(const struct expansion *x, const struct sums *sums,
@@ -170,17 +169,11 @@ static void choose_lost(struct context *at, const struct child *c, const struct 
     }
 }
 
-static void act(struct context *at, struct action action, uint64_t budgets, uint8_t gone)
+static void come_to(struct context *at, struct child c)
 {
     struct expansion *x = at->x;
     const struct state *s = at->state;
-    uint32_t before = s->items[action.node];
-    struct child c = {.action = action, .budgets = budgets, .gone = gone};
-    c.outcome = step_node(x->scratch, before, action.event);
-    if (c.outcome->cut)
-        x->cut++;
-    if (c.outcome->cut || c.outcome->nothing)
-        return;
+    uint32_t before = s->items[c.action.node];
     c.violation = c.outcome->violation;
     if (!c.violation)
         c.violation = check_commit(x, s, &c);
@@ -193,10 +186,33 @@ static void act(struct context *at, struct action action, uint64_t budgets, uint
         subtract(&after, store_node(x->store, before)->hashes, x->symmetry->count);
         add(&after, store_node(x->store, c.outcome->node)->hashes, x->symmetry->count);
     }
-    if (gone != UINT8_MAX)
-        subtract(&after, store_message(x->store, s->items[x->node_count + gone])->hashes,
+    if (c.gone != UINT8_MAX)
+        subtract(&after, store_message(x->store, s->items[x->node_count + c.gone])->hashes,
                  x->symmetry->count);
     choose_lost(at, &c, &after);
+}
+
+static void act(struct context *at, struct action action, uint64_t budgets, uint8_t gone)
+{
+    struct child c = {.action = action, .budgets = budgets, .gone = gone};
+    uint32_t before = at->state->items[action.node];
+    c.outcome = step_node(at->x->scratch, before, action.event);
+    if (c.outcome->cut)
+        at->x->cut++;
+    if (c.outcome->cut || c.outcome->nothing)
+        return;
+    come_to(at, c);
+    uint64_t members = store_node(at->x->store, before)->view.members;
+    if (c.outcome->hands_over_to == 0)
+        return;
+    for (uint32_t id = 1; id <= at->x->node_count; id++) {
+        if (id == action.node + 1u || id == c.outcome->hands_over_to || !member_byte(members, id))
+            continue;
+        struct child other = c;
+        other.action.event |= id << EVENT_HEIR_SHIFT;
+        other.outcome = step_node(at->x->scratch, before, other.action.event);
+        come_to(at, other);
+    }
 }
 
 static void spend_and_act(struct context *at, enum explore_budget b, enum explore_kind kind,

@@ -65,8 +65,8 @@ struct disk {
 
 struct node {
     uint8_t id;
-    uint8_t life;    /* starts, when reads are explored */
-    uint16_t led;    /* terms in which it ever became leader: crashes do not undo that */
+    uint8_t life;       /* starts, when reads are explored */
+    uint16_t led;       /* terms in which it ever became leader: crashes do not undo that */
     struct entries log; /* in memory */
     struct disk disk;
     uint8_t write_count, read_count;
@@ -129,9 +129,9 @@ struct view {
     uint8_t last, disk_last, commit, durable, snapshot;
     uint8_t term, disk_term, state;
     uint8_t write_count, read_count;
-    bool has_leader; /* knows one */
-    bool is_late;    /* something waits for EXPLORE_LATE */
-    bool asks;       /* a follower's question about its reads is out */
+    bool has_leader;                  /* knows one */
+    bool is_late;                     /* something waits for EXPLORE_LATE */
+    bool asks;                        /* a follower's question about its reads is out */
     uint8_t match[EXPLORE_NODES_MAX]; /* a leader's, by id - 1 */
 };
 
@@ -153,6 +153,7 @@ struct message_item {
 struct outcome {
     uint32_t node; /* as it is then */
     uint32_t count;
+    uint8_t hands_over_to; /* a leader that retires chose among equals by their names; 0: none */
     bool nothing;          /* refused, or changed nothing */
     bool cut;              /* not taken: see explore_report.cut */
     const char *violation; /* NULL: none */
@@ -181,8 +182,15 @@ void store_counts(const struct store *s, struct explore_report *report);
 
 /* ---- a step of one node (explore_step.c) ---- */
 
-/* An event for a node in 32 bits: a kind with two small arguments, or a message's number. */
-enum { EVENT_MESSAGE = 1 << 30, EVENT_KIND_SHIFT = 16, EVENT_A_SHIFT = 8 };
+/* An event for a node in 32 bits: a kind with two small arguments, or a message's number; and whom
+ * a leader that retires then hands over to, if not to the one it chose. */
+enum {
+    EVENT_MESSAGE = 1 << 30,
+    EVENT_HEIR_SHIFT = 27,
+    EVENT_NUMBER = (1 << EVENT_HEIR_SHIFT) - 1,
+    EVENT_KIND_SHIFT = 16,
+    EVENT_A_SHIFT = 8
+};
 static inline uint32_t event_of(enum explore_kind kind, uint32_t a, uint32_t b)
 {
     return (uint32_t)kind << EVENT_KIND_SHIFT | a << EVENT_A_SHIFT | b;
@@ -201,7 +209,7 @@ enum { CHANGE_ADD, CHANGE_ADD_VOTER, CHANGE_PROMOTE, CHANGE_REMOVE, CHANGE_REPLA
 
 /* Everything that is hashed, but for the order of messages. */
 struct state {
-    uint64_t budgets; /* what is left, four bits each */
+    uint64_t budgets;      /* what is left, four bits each */
     uint64_t committed;    /* terms of what was ever committed, four bits each */
     uint64_t committed_in; /* … and of the leaders that did */
     uint32_t slot;         /* in the table of those seen */

@@ -118,8 +118,7 @@ static void get_entries(struct reader *r, struct entries *e)
 
 /* ---- nodes ---- */
 
-void node_put(struct bytes *b, const struct node *n, const struct raft *core,
-              const raft_id *rename)
+void node_put(struct bytes *b, const struct node *n, const struct raft *core, const raft_id *rename)
 {
     b->len = 0;
     b->full = false;

@@ -43,9 +43,13 @@ static void tell_action(struct buf *b, const struct action *a, const char *messa
     case EXPLORE_TRANSFER: (void)buf_printf(b, "is to hand over to node %d", a->a); break;
     case EXPLORE_COMPACT: (void)buf_printf(b, "compacts its log"); break;
     case EXPLORE_READ: (void)buf_printf(b, "is asked to read"); break;
-    case EXPLORE_SNAPSHOT_FAILS: (void)buf_printf(b, "cannot send the snapshot to node %d", a->a); break;
+    case EXPLORE_SNAPSHOT_FAILS:
+        (void)buf_printf(b, "cannot send the snapshot to node %d", a->a);
+        break;
     case EXPLORE_DELIVER: (void)buf_printf(b, "receives %s", message); break;
-    case EXPLORE_DUPLICATE: (void)buf_printf(b, "receives %s, which comes again later", message); break;
+    case EXPLORE_DUPLICATE:
+        (void)buf_printf(b, "receives %s, which comes again later", message);
+        break;
     case EXPLORE_KINDS: break;
     }
 }
@@ -72,6 +76,9 @@ static struct explore_step tell_step(const struct expansion *x, const struct sta
         c->action.message != 0 ? step_message_text(x->scratch, c->action.message) : NULL;
     (void)buf_printf(&b, "node %d ", c->action.node + 1);
     tell_action(&b, &c->action, message ? message : "");
+    if (c->action.event >> EVENT_HEIR_SHIFT & 7)
+        (void)buf_printf(&b, ", handing over to node %d",
+                         (int)(c->action.event >> EVENT_HEIR_SHIFT & 7));
     tell_lost(&b, x, c);
     mem_free(message);
     struct explore_step step = {
@@ -86,8 +93,7 @@ static struct explore_step tell_step(const struct expansion *x, const struct sta
 static void add_step(struct explore_report *report, const struct expansion *x,
                      const struct state *s, const struct child *c)
 {
-    report->steps =
-        mem_realloc(report->steps, (report->step_count + 1) * sizeof(report->steps[0]));
+    report->steps = mem_realloc(report->steps, (report->step_count + 1) * sizeof(report->steps[0]));
     report->steps[report->step_count++] = tell_step(x, s, c);
 }
 

@@ -33,8 +33,8 @@ struct search {
     atomic_uint_fast64_t memory, memory_most;
     atomic_uint_fast64_t queued, transitions;
     pthread_mutex_t lock;
-    struct block *blocks; /* to be looked at */
-    atomic_int end;       /* enum explore_end, but EXPLORE_WHOLE: goes on */
+    struct block *blocks;   /* to be looked at */
+    atomic_int end;         /* enum explore_end, but EXPLORE_WHOLE: goes on */
     uint32_t violated_from; /* slot of the state before the violation */
     uint64_t jobs;
     struct worker *workers;
@@ -459,8 +459,8 @@ void explore_report_release(struct explore_report *report)
 const char *explore_budget_name(enum explore_budget budget)
 {
     static const char *const names[EXPLORE_BUDGETS] = {
-        "timeouts", "heartbeats", "crashes",   "losses",      "duplicates",
-        "proposals", "changes",   "transfers", "compactions", "reads",
+        "timeouts",  "heartbeats", "crashes",   "losses",      "duplicates",
+        "proposals", "changes",    "transfers", "compactions", "reads",
     };
     return names[budget];
 }
@@ -468,8 +468,8 @@ const char *explore_budget_name(enum explore_budget budget)
 const char *explore_kind_name(enum explore_kind kind)
 {
     static const char *const names[EXPLORE_KINDS] = {
-        "timeout", "heartbeat", "late",   "persisted",      "crash",   "propose",   "change",
-        "transfer", "compact",  "read", "snapshot failed", "deliver", "duplicate",
+        "timeout",  "heartbeat", "late", "persisted",       "crash",   "propose",   "change",
+        "transfer", "compact",   "read", "snapshot failed", "deliver", "duplicate",
     };
     return names[kind];
 }

@@ -1,8 +1,8 @@
 /*
- * Fingerprints of the states seen: 16 bytes a slot: 96 bits of fingerprint and the slot of the state
- * it was first reached from. Threads add at the same time: who puts the first half into a free slot
- * owns it, others wait for its second half. It grows while nobody adds; slots have other numbers
- * then.
+ * Fingerprints of the states seen: 16 bytes a slot: 96 bits of fingerprint and the slot of the
+ * state it was first reached from. Threads add at the same time: who puts the first half into a
+ * free slot owns it, others wait for its second half. It grows while nobody adds; slots have other
+ * numbers then.
  */
 #include <string.h>
 #include <sys/mman.h>
@@ -12,8 +12,9 @@
 #include "lib/sim/explore_internal.h"
 
 struct seen_slot {
-    atomic_uint_fast64_t hi;   /* 0: free */
-    atomic_uint_fast64_t rest; /* 32 bits of the fingerprint, then the parent's slot + 1; 0: not yet */
+    atomic_uint_fast64_t hi; /* 0: free */
+    atomic_uint_fast64_t
+        rest; /* 32 bits of the fingerprint, then the parent's slot + 1; 0: not yet */
 };
 
 #define NO_PARENT_BITS UINT64_C(0xffffffff)
@@ -67,9 +68,8 @@ enum seen_result seen_add(struct seen *s, struct fingerprint f, uint32_t parent,
                 atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
                 return SEEN_FULL;
             }
-            if (atomic_compare_exchange_strong_explicit(&there->hi, &other, hi,
-                                                        memory_order_relaxed,
-                                                        memory_order_relaxed)) {
+            if (atomic_compare_exchange_strong_explicit(
+                    &there->hi, &other, hi, memory_order_relaxed, memory_order_relaxed)) {
                 uint64_t link = parent == SEEN_NO_PARENT ? NO_PARENT_BITS : parent + 1u;
                 atomic_store_explicit(&there->rest, low << 32 | link, memory_order_release);
                 *slot = (uint32_t)(at & (s->count - 1));

@@ -22,6 +22,8 @@ struct scratch {
     uint32_t sent_count;
     bool nothing, cut;
     const char *violation;
+    raft_id heir; /* whom a leader that retires shall hand over to; 0: as it chooses */
+    raft_id heir_chosen;
     struct outcome *outcome;
     struct buf *trace; /* not NULL: decisions are told */
 };
@@ -222,9 +224,8 @@ static void check_log(struct scratch *s)
 static void note_leader(struct scratch *s)
 {
     const struct raft *r = s->core;
-    if (raft_state(r) != RAFT_LEADER ||
-        (raft_state(s->before) == RAFT_LEADER &&
-         raft_term_current(s->before) == raft_term_current(r)))
+    if (raft_state(r) != RAFT_LEADER || (raft_state(s->before) == RAFT_LEADER &&
+                                         raft_term_current(s->before) == raft_term_current(r)))
         return;
     unsigned bit = 1u << raft_term_current(r);
     EXPECT(s, !(s->node.led & bit), "Election Safety: a term is led once");
@@ -238,6 +239,22 @@ static const char *name_of(void *argument, raft_id id)
     };
     (void)argument;
     return id <= EXPLORE_NODES_MAX ? names[id] : NULL;
+}
+
+/* A leader that retires hands over to the best of those left, and of equals to the first by name.
+ * So that names do not matter, the search tries the others too. */
+static void note_heir(struct scratch *s, uint32_t sent_before)
+{
+    if (raft_state(s->before) != RAFT_LEADER || raft_state(s->core) == RAFT_LEADER)
+        return;
+    for (uint32_t i = sent_before; i < s->sent_count; i++) {
+        struct raft_message *m = &s->sent[i].raft;
+        if (s->sent[i].kind != MESSAGE_RAFT || m->type != RAFT_TIMEOUT_NOW)
+            continue;
+        s->heir_chosen = m->to;
+        if (s->heir != 0)
+            m->to = s->heir;
+    }
 }
 
 static void tell(struct scratch *s, uint64_t after)
@@ -271,9 +288,11 @@ static int step(struct scratch *s, const struct raft_event *event, const struct 
         s->cut = true;
     if (s->violation || s->cut)
         return status;
+    uint32_t sent_before = s->sent_count;
     carry_out(s, &update, received);
     if (s->violation || s->cut)
         return status;
+    note_heir(s, sent_before);
     note_leader(s);
     check_log(s);
     return status;
@@ -288,8 +307,7 @@ static void persist_first(struct scratch *s)
     n->write_count--;
     memmove(&n->writes[0], &n->writes[1], n->write_count * sizeof(n->writes[0]));
     disk_write(&n->disk, &w);
-    struct raft_event event = {
-        .type = RAFT_PERSISTED, .now_us = NOW_US, .persist = w.persist};
+    struct raft_event event = {.type = RAFT_PERSISTED, .now_us = NOW_US, .persist = w.persist};
     EXPECT(s, step(s, &event, NULL) == 0, "a write that was asked for ends");
 }
 
@@ -330,12 +348,14 @@ static int propose(struct scratch *s)
 static int change(struct scratch *s, uint32_t kind, raft_id id)
 {
     static const enum raft_change_kind kinds[] = {
-        [CHANGE_ADD] = RAFT_ADD_LEARNER,     [CHANGE_ADD_VOTER] = RAFT_ADD_LEARNER,
-        [CHANGE_PROMOTE] = RAFT_PROMOTE,     [CHANGE_REMOVE] = RAFT_REMOVE,
+        [CHANGE_ADD] = RAFT_ADD_LEARNER, [CHANGE_ADD_VOTER] = RAFT_ADD_LEARNER,
+        [CHANGE_PROMOTE] = RAFT_PROMOTE, [CHANGE_REMOVE] = RAFT_REMOVE,
         [CHANGE_REPLACE] = RAFT_REPLACE,
     };
-    struct raft_change c = {
-        .kind = kinds[kind], .id = id & 15, .new_id = id >> 4, .auto_promote = kind == CHANGE_ADD_VOTER};
+    struct raft_change c = {.kind = kinds[kind],
+                            .id = id & 15,
+                            .new_id = id >> 4,
+                            .auto_promote = kind == CHANGE_ADD_VOTER};
     struct raft_event event = {.type = RAFT_CHANGE, .now_us = NOW_US, .change = &c};
     return step(s, &event, NULL);
 }
@@ -375,8 +395,7 @@ static int compact(struct scratch *s)
     }
     n->disk.snapshot = (uint8_t)index;
     struct raft_snapshot snapshot = snapshot_of(&n->log, index);
-    struct raft_event event = {
-        .type = RAFT_COMPACTED, .now_us = NOW_US, .snapshot = &snapshot};
+    struct raft_event event = {.type = RAFT_COMPACTED, .now_us = NOW_US, .snapshot = &snapshot};
     EXPECT(s, step(s, &event, NULL) == 0, "what is applied can be compacted");
     return 0;
 }
@@ -491,6 +510,7 @@ static void load(struct scratch *s, uint32_t node)
     const struct node_item *item = store_node(s->store, node);
     node_get(item->data, item->bytes, &s->options, &s->node, s->core);
     s->sent_count = 0;
+    s->heir_chosen = 0;
     s->nothing = s->cut = false;
     s->violation = NULL;
 }
@@ -498,8 +518,9 @@ static void load(struct scratch *s, uint32_t node)
 static void run(struct scratch *s, uint32_t node, uint32_t event)
 {
     load(s, node);
-    int status = event & EVENT_MESSAGE ? receive(s, event & ~(uint32_t)EVENT_MESSAGE)
-                                       : happen(s, event);
+    s->heir = event >> EVENT_HEIR_SHIFT & 7;
+    uint32_t number = event & EVENT_NUMBER;
+    int status = event & EVENT_MESSAGE ? receive(s, number) : happen(s, number);
     if (status != 0)
         s->nothing = true;
     settle(s);
@@ -518,6 +539,7 @@ const struct outcome *step_node(struct scratch *s, uint32_t node, uint32_t event
     o->violation = s->cut ? NULL : s->violation;
     o->node = node;
     o->count = 0;
+    o->hands_over_to = (uint8_t)s->heir_chosen;
     if (!o->nothing && !o->cut && !o->violation) {
         o->node = store_add_node(s->store, &s->node, s->core);
         o->count = s->sent_count;
@@ -528,7 +550,8 @@ const struct outcome *step_node(struct scratch *s, uint32_t node, uint32_t event
     return store_add_step(s->store, key, o);
 }
 
-/* A node as it is at the beginning: a voter has the first entry, by which the cluster was formed. */
+/* A node as it is at the beginning: a voter has the first entry, by which the cluster was formed.
+ */
 uint32_t step_start(struct scratch *s, raft_id id, bool is_voter, uint32_t voters)
 {
     struct node *n = &s->node;
@@ -580,8 +603,8 @@ char *step_message_text(struct scratch *s, uint32_t message)
     else if (m.kind == MESSAGE_SNAPSHOT_RESULT)
         (void)buf_printf(&b, "word that the snapshot is installed from node %d", (int)r->from);
     else
-        (void)buf_printf(&b, "%s of term %d from node %d", raft_message_name(r->type),
-                         (int)r->term, (int)r->from);
+        (void)buf_printf(&b, "%s of term %d from node %d", raft_message_name(r->type), (int)r->term,
+                         (int)r->from);
     if (r->type == RAFT_APPEND)
         (void)buf_printf(&b, " (after %d, %u entries, commit %d)", (int)r->prev_index,
                          r->entry_count, (int)r->commit);
