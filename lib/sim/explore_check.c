@@ -63,6 +63,10 @@ const char *check_commit(const struct expansion *x, const struct state *s, struc
     if (!is_held(x, s, c, before->members, after->commit, term) &&
         !is_held(x, s, c, after->members, after->commit, term))
         return "a committed entry is on a majority's disks";
+    if (after->joint_index > known && after->joint_index <= after->commit &&
+        !is_held(x, s, c, after->joint_members, after->joint_index,
+                 term_of(after->log, after->joint_index)))
+        return "a joint configuration is on the disks of both majorities";
     c->committed = after->log & up_to(after->commit);
     for (uint32_t i = known + 1; i <= after->commit; i++)
         c->committed_in |= (uint64_t)after->term << (4 * (i - 1));

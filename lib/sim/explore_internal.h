@@ -125,7 +125,9 @@ int node_start(struct node *n, const struct raft_options *options, struct raft *
 struct view {
     uint64_t log, disk_log; /* terms, four bits each */
     uint64_t members;       /* latest configuration */
+    uint64_t joint_members; /* of the last joint configuration in the log, at joint_index */
     uint16_t led;
+    uint8_t joint_index; /* 0: none */
     uint8_t last, disk_last, commit, durable, snapshot;
     uint8_t term, disk_term, state;
     uint8_t write_count, read_count;

@@ -232,6 +232,20 @@ static bool message_is(const void *item, struct digest d)
     return digest_equal(((const struct message_item *)item)->hashes[0], d);
 }
 
+static void look_for_joint(struct view *v, const struct entries *log)
+{
+    for (uint32_t i = 0; i < log->configuration_count; i++) {
+        const struct configuration *c = &log->configurations[i];
+        bool is_joint = false;
+        for (raft_id id = 1; id <= EXPLORE_NODES_MAX; id++)
+            is_joint = is_joint || (member_byte(c->members, id) & RAFT_VOTER_OLD);
+        if (!is_joint)
+            continue;
+        v->joint_index = c->index;
+        v->joint_members = c->members;
+    }
+}
+
 static void look(struct view *v, const struct node *n, const struct raft *r)
 {
     struct raft_progress_view progress[RAFT_MEMBERS_MAX];
@@ -239,6 +253,7 @@ static void look(struct view *v, const struct node *n, const struct raft *r)
     v->log = entries_terms(&n->log);
     v->disk_log = entries_terms(&n->disk.log);
     v->members = members_of(raft_configuration_latest(r));
+    look_for_joint(v, &n->log);
     v->led = n->led;
     v->last = n->log.last;
     v->disk_last = n->disk.log.last;
