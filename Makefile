@@ -11,6 +11,7 @@ BUILD ?= build
 JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 N ?= 10
+SIM_TIME ?= 60s
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -107,7 +108,7 @@ units := $(unit_sources:%.c=$(OUT)/%)
 tools := $(tool_sources:%.c=$(OUT)/%)
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
-.PHONY: all units tools deps demo test test-all soak unit e2e asan ubsan tsan cov \
+.PHONY: all units tools deps demo test test-all soak sim unit e2e asan ubsan tsan cov \
 	install clean format help FORCE
 all: $(archive) $(binaries)
 units: $(units)
@@ -187,6 +188,7 @@ test:
 		build '$(submake) all && $(submake) VARIANT=san all units tools' \
 		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
+		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..500 --jobs $(JOBS)' \
 		e2e '$(MAKE) --no-print-directory e2e'
 
 test-all:
@@ -195,11 +197,17 @@ test-all:
 		clang '$(submake) BUILD=$(BUILD)/clang CC=clang all units tools' \
 		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
+		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..10000 --jobs $(JOBS)' \
+		same 'tests/sim/same.sh 20 $(BUILD)/bin/raftkv-check $(BUILD)/clang/bin/raftkv-check' \
 		e2e '$(MAKE) --no-print-directory e2e' \
 		asan '$(MAKE) --no-print-directory asan' \
 		ubsan '$(MAKE) --no-print-directory ubsan' \
 		tsan '$(MAKE) --no-print-directory tsan' \
 		soak '$(MAKE) --no-print-directory soak'
+
+sim:
+	+@$(submake) all
+	@$(BUILD)/bin/raftkv-check sim --time $(SIM_TIME) --jobs $(JOBS)
 
 asan ubsan tsan cov:
 	+@REPORT=$(BUILD)/reports/$@.txt scripts/parts.sh \
@@ -241,6 +249,7 @@ help:
 	@echo 'make demo         the tour on three nodes'
 	@echo 'make test         lint, unit tests (address and undefined sanitizers), end-to-end tests'
 	@echo 'make test-all     the long version: a clang build, each sanitizer, soak'
+	@echo 'make sim          the simulator for SIM_TIME=60s'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
 	@echo 'make fuzz         libFuzzer, FUZZ_SECONDS=10 each'
 	@echo 'make lint         layers, symbols, format, clang, clang-tidy, cppcheck, shellcheck, tables'

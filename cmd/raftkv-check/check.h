@@ -28,6 +28,8 @@ struct check_command {
     int (*run)(int operand_count, const char *const *operands); /* the exit status */
 };
 
+extern const struct check_command sim_command;
+extern const struct check_command scenario_command;
 extern const struct check_command explore_command;
 
 /* Says on stderr "raftkv-check COMMAND: …" and returns EXIT_USAGE. */

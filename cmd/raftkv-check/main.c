@@ -16,7 +16,13 @@
 
 enum { HELP_BYTES = 1 << 16 };
 
+/* jemalloc's: what runs one cluster after another had better keep its pages. */
+extern const char *malloc_conf;
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+
 static const struct check_command *const commands[] = {
+    &sim_command,
+    &scenario_command,
     &explore_command,
     NULL,
 };

@@ -7,12 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 
-static void (*hook_function)(void *);
+static void (*hook_function)(void *, const char *);
 static void *hook_argument;
 static atomic_flag hook_ran = ATOMIC_FLAG_INIT;
 
-void check_set_hook(void (*hook)(void *), void *argument)
+void check_set_hook(void (*hook)(void *argument, const char *text), void *argument)
 {
+    atomic_flag_clear(&hook_ran);
     hook_argument = argument;
     hook_function = hook;
 }
@@ -28,6 +29,6 @@ void check_failed(const char *expression, const char *file, int line)
         abort();
     /* A hook that fails an assertion itself must not run again. */
     if (hook_function && !atomic_flag_test_and_set(&hook_ran))
-        hook_function(hook_argument);
+        hook_function(hook_argument, text);
     abort();
 }

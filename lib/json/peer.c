@@ -45,7 +45,6 @@ static const struct field fields[] = {
     FIELD(prev_index, false, BIT(APPEND)),
     FIELD(prev_term, false, BIT(APPEND)),
     FIELD(commit, false, FROM_LEADER | BIT(READ_INDEX_REPLY)),
-    FIELD(leader_commit, false, BIT(HEARTBEAT)),
     FIELD(accepted, true, BIT(APPEND_REPLY)),
     FIELD(match_index, false, BIT(APPEND_REPLY)),
     FIELD(reject_index, false, BIT(APPEND_REPLY)),

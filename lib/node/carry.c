@@ -249,7 +249,6 @@ static void note_state(struct carry *c, uint64_t now_us)
         c->cluster_base_ms = c->cluster_time_ms;
         c->cluster_base_us = now_us;
         c->expiring = 0;
-        c->led_from = raft_last_index(c->raft);
     }
     if (c->seen_state == RAFT_LEADER) {
         carry_outboxes_clear(c);
@@ -264,6 +263,9 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
     bool removed = raft_removed(c->raft);
     int code = raft_step(c->raft, event, &u);
 
+    if (c->io.stepped) {
+        c->io.stepped(c->io.self, event, &u);
+    }
     c->wake_us = u.wake_us;
     if (u.proposed_first > 0) {
         for (size_t i = 0; i < attached_count; i++) {
@@ -386,10 +388,6 @@ void carry_applied(struct carry *c, const struct carry_applied_entry *results, s
         carry_resolve(c, &results[i]);
     }
     c->apply_since_us = now_us;
-    if (c->fresh_next_us > 0 && c->applied >= c->fresh_commit) {
-        c->fresh_us = c->fresh_next_us;
-        c->fresh_next_us = 0;
-    }
     carry_check_stall(c, now_us);
     carry_install_continue(c);
     carry_hand_out(c, now_us);
@@ -726,5 +724,4 @@ void carry_figures(const struct carry *c, struct carry_figures *out)
     out->pending_bytes = c->pending_bytes;
     out->cache_bytes = c->cache.bytes;
     out->cache_entries = c->cache.next - c->cache.first;
-    out->fresh_us = c->fresh_us;
 }

@@ -134,6 +134,9 @@ struct carry_io {
     void (*membership)(void *self,
                        const struct membership *latest); /* in force has changed: addresses */
     void (*state_changed)(void *self); /* state, term, leader, or whether we were removed */
+    /* The core has taken this step, nothing of its update is carried out yet. For those who only
+     * look on; NULL: nobody does. */
+    void (*stepped)(void *self, const struct raft_event *event, const struct raft_update *update);
 };
 
 struct carry_options {
@@ -298,7 +301,6 @@ struct carry_figures {
     uint64_t elections, leader_changes, proposals, reads_by_index, reads_by_lease, reads_stale;
     uint64_t timeouts, refused, appends_sent, appends_held;
     uint64_t snapshots_installed, snapshots_sent;
-    uint64_t fresh_us; /* when this node was last known to be up to date; 0: never */
 };
 void carry_figures(const struct carry *c, struct carry_figures *out);
 

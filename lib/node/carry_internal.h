@@ -20,7 +20,6 @@ enum {
     CARRY_BOOK = (RAFT_CONFIGURATIONS_MAX + 1) * RAFT_MEMBERS_MAX,
     CARRY_BATCH_MAX = 4096,  /* writes proposed in one step */
     CARRY_LOW_TIMEOUTS = 20, /* between hand-overs because of a full disk, in election timeouts */
-    CARRY_DELAY_WINDOW_US = 10000000, /* see struct carry_delay */
 };
 
 /* An append as the core wants it; carry cuts it into messages. */
@@ -79,7 +78,7 @@ enum carry_read_list { READS_BY_INDEX, READS_BY_LEASE, READS_LATER, READ_LISTS }
 
 /* Reads that share one ReadIndex request. */
 struct carry_read_batch {
-    uint64_t id;
+    uint64_t id, asked_us;
     raft_id leader; /* who was asked, in which term */
     raft_term term;
     bool lease;
@@ -87,15 +86,6 @@ struct carry_read_batch {
     TAILQ_ENTRY(carry_read_batch) link;
 };
 TAILQ_HEAD(carry_read_batches, carry_read_batch);
-
-/* The shortest way that messages of this term's leader had, plus the difference of the two clocks:
- * so a message that lay somewhere (a stopped process, a connection that hung) is known to be old.
- * The least of a window and of the one before, since clocks drift. */
-struct carry_delay {
-    raft_term term;
-    uint64_t since_us, window_us; /* begin of the term, of the window */
-    int64_t least_us[2];
-};
 
 enum carry_install { INSTALL_NONE, INSTALL_DRAINING, INSTALL_SWITCHING };
 
@@ -143,12 +133,10 @@ struct carry {
     uint64_t cluster_base_ms, cluster_base_us; /* as of this leader's election */
     raft_index expiring; /* the last entry that expires sessions: no other before it is applied */
 
-    /* how fresh this node is. A follower: fresh_next_us becomes `fresh_us` once applied >=
-     * fresh_commit; a leader: once it has applied the entry that began its term */
+    /* How fresh this node is: when it asked for the last read index that it has handed out, and for
+     * the next one that it waits for. */
     uint64_t fresh_us, fresh_next_us;
-    raft_index fresh_commit;
-    struct carry_delay delay;
-    raft_index led_from;
+    raft_index fresh_next;
 
     struct carry_peer peers[RAFT_MEMBERS_MAX + 1];
 

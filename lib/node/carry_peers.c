@@ -75,11 +75,19 @@ void carry_peer_entered(struct carry *c, raft_id id)
     }
 }
 
-/* The stream ends: what comes next begins another. */
+/* The stream ends: what comes next begins another. A read of the log goes on, since the core asks
+ * for much the same again with every heartbeat: begun anew each time, a slow disk would never end
+ * one. */
 static void outbox_clear(struct carry_peer *p)
 {
     p->outbox_head = p->outbox_count = 0;
     p->stream = 0;
+}
+
+/* What is read for a leader may be truncated once it leads no more. */
+static void outbox_forget(struct carry_peer *p)
+{
+    outbox_clear(p);
     p->log_read = 0;
     slice_drop(p);
 }
@@ -87,7 +95,7 @@ static void outbox_clear(struct carry_peer *p)
 void carry_outboxes_clear(struct carry *c)
 {
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
-        outbox_clear(&c->peers[i]);
+        outbox_forget(&c->peers[i]);
     }
 }
 
@@ -190,7 +198,7 @@ void carry_pump(struct carry *c, struct carry_peer *p)
         const struct carry_append *a = &p->outbox[p->outbox_head];
 
         if (a->term != raft_term_current(c->raft) || raft_state(c->raft) != RAFT_LEADER) {
-            outbox_clear(p);
+            outbox_forget(p);
             return;
         }
         if (!send_slice(c, p)) {
@@ -309,53 +317,6 @@ static void deliver(struct carry *c, struct peer_message *m, uint64_t context, u
     m->message.configuration_count = configuration_count;
     carry_step(c, &event, m->entries, n);
     peer_message_release(m);
-}
-
-/* When a message was sent, on our clock, or later by its shortest way at most; 0: not known yet.
- * What comes first in a term may have lain about, and there is nothing to compare it with. */
-static uint64_t sent_by_our_clock_us(struct carry *c, const struct raft_message *m, uint64_t now_us)
-{
-    struct carry_delay *d = &c->delay;
-    int64_t delay_us = (int64_t)(now_us - m->sent_us);
-
-    if (m->term != d->term) {
-        *d = (struct carry_delay){.term = m->term,
-                                  .since_us = now_us,
-                                  .window_us = now_us,
-                                  .least_us = {delay_us, delay_us}};
-    } else if (now_us - d->window_us > CARRY_DELAY_WINDOW_US) {
-        d->window_us = now_us;
-        d->least_us[1] = d->least_us[0];
-        d->least_us[0] = delay_us;
-    } else if (delay_us < d->least_us[0]) {
-        d->least_us[0] = delay_us;
-    }
-    if (now_us - d->since_us < c->options.raft.heartbeat_interval_us) {
-        return 0;
-    }
-    return m->sent_us +
-           (uint64_t)(d->least_us[0] < d->least_us[1] ? d->least_us[0] : d->least_us[1]);
-}
-
-static void note_fresh(struct carry *c, const struct raft_message *m, uint64_t now_us)
-{
-    raft_index commit = m->type == RAFT_APPEND ? m->commit : m->leader_commit;
-    uint64_t sent_us;
-
-    if (m->term < raft_term_current(c->raft)) {
-        return;
-    }
-    sent_us = sent_by_our_clock_us(c, m, now_us);
-    if (sent_us <= c->fresh_us) {
-        return;
-    }
-    if (c->applied >= commit) {
-        c->fresh_us = sent_us;
-        c->fresh_next_us = 0;
-    } else if (c->fresh_next_us == 0) {
-        c->fresh_commit = commit;
-        c->fresh_next_us = sent_us;
-    }
 }
 
 /* Held appends that continue the stream; with `all`, the rest too, in order, gap or not. */
@@ -483,9 +444,6 @@ int carry_peer_request(struct carry *c, struct peer_message *m, uint64_t context
         *configuration_index = raft_configuration_committed(c->raft)->index;
         return ERR_FORBIDDEN;
     }
-    if (type == RAFT_APPEND || type == RAFT_HEARTBEAT) {
-        note_fresh(c, &m->message, now_us);
-    }
     if (type == RAFT_APPEND && m->stream > 0) {
         append_in(c, m, context, now_us);
     } else if (type == RAFT_HEARTBEAT) {
@@ -540,8 +498,8 @@ void carry_peers_free(struct carry *c)
     for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
         struct carry_peer *p = &c->peers[i];
 
-        outbox_clear(p);
-        for (uint32_t k = 0; k < CARRY_HELD; k++) {
+        outbox_forget(p);
+        for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
             if (p->held[k].used) {
                 peer_message_release(&p->held[k].message);
             }

@@ -303,21 +303,38 @@ bool carry_forward_outcome(bool sent, int code, int status, struct carry_answer 
 
 /* ---- reads ---- */
 
-/* How long ago this node was known to be up to date: a follower by what its leader had committed
- * when it last spoke, once that is applied here. What a leader answers it has applied itself, so by
- * its lease it is up to date once it has applied what others had answered before it led. */
-static bool fresh_enough(const struct carry *c, uint64_t max_stale_us, uint64_t now_us)
+/* What was committed when a read index was asked for, this node has handed out: so it was up to
+ * date then. Nothing else says so much: a leader that speaks may be none any more, and what it
+ * sends may have lain somewhere. */
+static void note_fresh(struct carry *c, uint64_t asked_us, raft_index index)
 {
-    if (raft_leader_ready(c->raft) && raft_lease_until_us(c->raft) > now_us &&
-        c->handed >= c->led_from) {
-        return true;
+    if (asked_us > c->fresh_us && index <= c->handed) {
+        c->fresh_us = asked_us;
+    } else if (asked_us > c->fresh_us && c->fresh_next_us == 0) {
+        c->fresh_next_us = asked_us;
+        c->fresh_next = index;
     }
-    return c->fresh_us > 0 && now_us - c->fresh_us <= max_stale_us;
+}
+
+static void note_handed(struct carry *c)
+{
+    if (c->fresh_next_us > 0 && c->fresh_next <= c->handed) {
+        c->fresh_us = c->fresh_next_us > c->fresh_us ? c->fresh_next_us : c->fresh_us;
+        c->fresh_next_us = 0;
+    }
+}
+
+/* Whether a stale read with a bound must ask for a read index: one that did is not older than
+ * itself. */
+static bool must_ask(struct carry *c, const struct carry_request *r, uint64_t now_us)
+{
+    note_handed(c);
+    return r->mode == CARRY_STALE && r->max_stale_us > 0 && r->term == 0 &&
+           (c->fresh_us == 0 || now_us - c->fresh_us > r->max_stale_us);
 }
 
 /* Why a read is not served by this node's state as it is now; 0: it is. */
-static int unfit(const struct carry *c, const struct carry_request *r, uint64_t now_us,
-                 const char **why)
+static int unfit(const struct carry *c, const char **why)
 {
     if (raft_removed(c->raft)) {
         *why = "this node was removed from the cluster";
@@ -327,12 +344,15 @@ static int unfit(const struct carry *c, const struct carry_request *r, uint64_t 
         *why = "this node's state differs from that of a majority; ask another";
         return ERR_NO_LEADER;
     }
-    if (r->mode == CARRY_STALE && r->max_stale_us > 0 &&
-        !fresh_enough(c, r->max_stale_us, now_us)) {
-        *why = "this node cannot say that it is as fresh as asked for";
-        return ERR_TOO_STALE;
-    }
     return 0;
+}
+
+static void batch_read(struct carry *c, struct carry_request *r, enum carry_read_list list)
+{
+    r->state = CARRY_BATCHED;
+    r->list = (uint8_t)list;
+    r->lease_until_us = 0;
+    TAILQ_INSERT_TAIL(&c->read_lists[list], r, link);
 }
 
 /* While the state machine changes its files nothing may be asked of it. */
@@ -347,9 +367,13 @@ static void dispatch_read(struct carry *c, struct carry_request *r, uint64_t now
         deadline_set(c, r);
         return;
     }
-    code = unfit(c, r, now_us, &why); /* it may have waited long */
+    code = unfit(c, &why); /* it may have waited long */
     if (code != 0) {
         answer_error(c, r, code, OUTCOME_NONE, why);
+        return;
+    }
+    if (must_ask(c, r, now_us)) {
+        batch_read(c, r, READS_BY_INDEX);
         return;
     }
     deadline_clear(c, r);
@@ -364,18 +388,11 @@ void carry_reads_ready(struct carry *c, uint64_t now_us)
     if (c->install == INSTALL_SWITCHING) {
         return;
     }
+    note_handed(c);
     while ((r = RB_MIN(carry_index_tree, &c->reads)) != NULL && r->index <= c->handed) {
         RB_REMOVE(carry_index_tree, &c->reads, r);
         dispatch_read(c, r, now_us);
     }
-}
-
-static void batch_read(struct carry *c, struct carry_request *r, enum carry_read_list list)
-{
-    r->state = CARRY_BATCHED;
-    r->list = (uint8_t)list;
-    r->lease_until_us = 0;
-    TAILQ_INSERT_TAIL(&c->read_lists[list], r, link);
 }
 
 void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_us)
@@ -389,12 +406,12 @@ void carry_read_request(struct carry *c, struct carry_request *r, uint64_t now_u
     r->index = r->min_index;
     r->lease_until_us = 0;
     c->pending_reads++;
-    code = unfit(c, r, now_us, &why);
+    code = unfit(c, &why);
     if (c->pending_reads > c->options.pending_reads_max) {
         answer_error(c, r, ERR_OVERLOADED, OUTCOME_NONE, "too many reads are pending");
     } else if (code != 0) {
         answer_error(c, r, code, OUTCOME_NONE, why);
-    } else if (r->mode == CARRY_STALE) {
+    } else if (r->mode == CARRY_STALE) { /* one that must ask does so from there */
         c->figures.reads_stale++;
         dispatch_read(c, r, now_us);
     } else {
@@ -415,6 +432,17 @@ static struct carry_read_batch *find_batch(struct carry *c, uint64_t id)
     return NULL;
 }
 
+/* One that was to be fresh only says so: whoever asked for it can do with less. */
+static void fail_read(struct carry *c, struct carry_request *r, int code, const char *why)
+{
+    if (r->mode == CARRY_STALE && r->max_stale_us > 0 && r->term == 0 &&
+        (code == ERR_NO_LEADER || code == ERR_TIMEOUT)) {
+        code = ERR_TOO_STALE;
+        why = "this node cannot say that it is as fresh as asked for";
+    }
+    answer_error(c, r, code, OUTCOME_NONE, why);
+}
+
 static void fail_reads(struct carry *c, struct carry_list *reads, int code)
 {
     struct carry_request *r;
@@ -427,7 +455,7 @@ static void fail_reads(struct carry *c, struct carry_list *reads, int code)
     }
     while ((r = TAILQ_FIRST(reads)) != NULL) {
         TAILQ_REMOVE(reads, r, link);
-        answer_error(c, r, code, OUTCOME_NONE, why);
+        fail_read(c, r, code, why);
     }
 }
 
@@ -442,6 +470,7 @@ static void read_batch(struct carry *c, enum carry_read_list list, uint64_t now_
 
     b->id = event.read.id = id;
     b->lease = lease;
+    b->asked_us = now_us;
     b->leader = raft_leader(c->raft);
     b->term = raft_term_current(c->raft);
     TAILQ_INIT(&b->reads);
@@ -492,6 +521,9 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
         return;
     }
     TAILQ_REMOVE(&c->read_batches, b, link);
+    if (result->status == 0) {
+        note_fresh(c, b->asked_us, result->index);
+    }
     while ((r = TAILQ_FIRST(&b->reads)) != NULL) {
         TAILQ_REMOVE(&b->reads, r, link);
         r->batch = NULL;
@@ -508,7 +540,7 @@ void carry_read_result(struct carry *c, const struct raft_read_result *result, u
         } else if (raft_leader(c->raft) != 0 && r->deadline_us > now_us) {
             ask_again(c, r, b, now_us);
         } else {
-            answer_error(c, r, ERR_NO_LEADER, OUTCOME_NONE, "leadership changed during the read");
+            fail_read(c, r, ERR_NO_LEADER, "leadership changed during the read");
         }
     }
     mem_free(b);
@@ -615,9 +647,12 @@ void carry_requests_expire(struct carry *c, uint64_t now_us)
     while ((r = RB_MIN(carry_deadline_tree, &c->deadlines)) != NULL && r->deadline_us <= now_us) {
         take_out(c, r);
         c->figures.timeouts++;
-        answer_error(c, r, ERR_TIMEOUT, OUTCOME_UNKNOWN,
-                     r->write ? "not committed in time; whether it will be is unknown"
-                              : "not readable in time");
+        if (r->write) {
+            answer_error(c, r, ERR_TIMEOUT, OUTCOME_UNKNOWN,
+                         "not committed in time; whether it will be is unknown");
+        } else {
+            fail_read(c, r, ERR_TIMEOUT, "not readable in time");
+        }
     }
 }
 

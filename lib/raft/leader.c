@@ -56,7 +56,6 @@ void raft_leader_heartbeat(struct raft *r, struct raft_follower *f)
 {
     struct raft_message *m = raft_send(r, RAFT_HEARTBEAT, f->id);
     m->commit = r->commit < f->match ? r->commit : f->match;
-    m->leader_commit = r->commit;
     m->round = r->round;
     m->sent_us = r->now_us;
     if (f->leaving_index != 0 && !f->told && m->commit >= f->leaving_index) {

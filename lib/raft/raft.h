@@ -143,9 +143,6 @@ struct raft_message {
                              carrier attaches payloads and may cut one append into several with
                              consecutive entries */
     raft_index commit;    /* APPEND, HEARTBEAT, READ_INDEX_REPLY: the leader's commit index */
-    /* HEARTBEAT: the leader's commit index itself; nobody commits by it, it tells a receiver how
-       stale it may be. */
-    raft_index leader_commit;
     uint64_t round; /* APPEND, HEARTBEAT and replies: ReadIndex round (§6.4), cumulative within the
                        term */
 

@@ -105,7 +105,6 @@ static void send(struct scratch *s, const struct raft_message *m)
     to->raft = *m;
     to->raft.context = 0;
     to->raft.sent_us = to->raft.promise_us = 0;
-    to->raft.leader_commit = 0;
     to->entries.first = 1;
     if (m->type == RAFT_APPEND) {
         attach_entries(s, to, m);

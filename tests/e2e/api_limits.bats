@@ -197,8 +197,11 @@ says_stopping() { # NODE
     done
     restart_node "$FOLLOWER"
     wait_ready "$FOLLOWER"
-    http GET "$FOLLOWER" '/kv/a?raw'
-    [ "$http_body" = x ]
+    reads_x() { # leadership may change meanwhile
+        http GET "$FOLLOWER" '/kv/a?raw'
+        [ "$http_body" = x ]
+    }
+    wait_until "$E2E_WAIT_SECONDS" reads_x
     http GET "$FOLLOWER" /members
     holds '.change == null and (.members | length) == 3'
 }

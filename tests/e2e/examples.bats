@@ -138,7 +138,7 @@ END
 }
 
 @test "lock: is renewed while the command runs, and a lost one ends the command" {
-    in_background out "$REPO/examples/lock.sh" -t 1 long bash -c 'trap "echo stopped; exit" TERM; touch runs; while :; do sleep 0.05; done'
+    in_background out "$REPO/examples/lock.sh" -t 5 long bash -c 'trap "echo stopped; exit" TERM; touch runs; while :; do sleep 0.05; done'
     wait_until "$E2E_WAIT_SECONDS" test -e runs
     first=$(version_of lock/long)
     wait_until "$E2E_WAIT_SECONDS" newer_than lock/long "$first"
@@ -361,7 +361,8 @@ uptime_ms() {
     local signal
     mkdir tmp
     for signal in TERM HUP; do
-        TMPDIR=$PWD/tmp in_background "out.$signal" "$REPO/examples/demo.sh"
+        # A shell cannot trap what was ignored when it began, as under nohup.
+        TMPDIR=$PWD/tmp in_background "out.$signal" env --default-signal="$signal" "$REPO/examples/demo.sh"
         wait_until "$E2E_WAIT_SECONDS" has_line "out.$signal" storing
         kill -"$signal" "${background[-1]}"
         status=0

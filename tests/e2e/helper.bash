@@ -256,19 +256,25 @@ answers_ready() {
     curl -sf --max-time 2 -o /dev/null "$(url_of "$1")/readyz"
 }
 
+# Sets ready; the next moment it may be otherwise, as when a snapshot is installed.
 ready_or_ended() {
-    answers_ready "$1" || ! node_runs "$1"
+    ready=
+    if answers_ready "$1"; then
+        ready=yes
+    else
+        ! node_runs "$1"
+    fi
 }
 
 wait_ready() {
-    local name
+    local name ready
     if [ $# -eq 0 ]; then
         # shellcheck disable=SC2046 # names have no blanks
         set -- $(running_nodes)
     fi
     for name in "$@"; do
         wait_until "$E2E_WAIT_SECONDS" ready_or_ended "$name" 2>/dev/null || true
-        answers_ready "$name" || {
+        [ -n "$ready" ] || {
             echo "$name is not ready: $(curl -s --max-time 2 "$(url_of "$name")/readyz?verbose")"
             tail -n 5 "$(log_of "$name")"
             return 1

@@ -13,7 +13,7 @@ complete_words() {
     local root="$BATS_TEST_TMPDIR/a root" program
     [ "$RAFTKV_BIN" = "$REPO/build/bin" ] || skip "another build is under test"
     env -u MAKEFLAGS -u MAKELEVEL -u VARIANT make -s -C "$REPO" install PREFIX=/opt/raftkv DESTDIR="$root"
-    for program in raftkv-node raftkv-ctl; do
+    for program in raftkv-node raftkv-ctl raftkv-check; do
         run "$root/opt/raftkv/bin/$program" --version
         assert_success
         assert_output --partial "$program"

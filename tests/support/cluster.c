@@ -1,141 +1,18 @@
-/* Virtual cluster of cores: nodes, disks, time and the checks after every step; see cluster.h. The
- * network is in cluster_net.c. */
+/* The virtual cluster as a fixture, and peers that the test plays; see cluster.h. */
 #include "tests/support/cluster.h"
 
 #include <inttypes.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
-#include "lib/base/err.h"
-#include "lib/base/mem.h"
 #include "tests/unit/tap.h"
 
-struct cluster_chunk {
-    struct cluster_chunk *next;
-};
+/* ---- beginning and end ---- */
 
-void *cluster_keep(struct cluster *c, const void *data, size_t size)
+static void fail(void *argument, const char *text, bool fatal)
 {
-    /* The header keeps its alignment with any type: two pointers' worth. */
-    struct cluster_chunk *chunk = mem_alloc(16 + size);
-    chunk->next = c->chunks;
-    c->chunks = chunk;
-    void *copy = (char *)chunk + 16;
-    if (size > 0)
-        memcpy(copy, data, size);
-    return copy;
-}
-
-struct cluster_entry cluster_made_up(raft_index index, raft_term term)
-{
-    return (struct cluster_entry){.term = term, .payload = index * 1000003 + term};
-}
-
-/* ---- configurations ---- */
-
-void configuration_add(struct raft_configuration *configuration, raft_id id, uint32_t flags)
-{
-    configuration->members[configuration->count++] = (struct raft_member){.id = id, .flags = flags};
-}
-
-struct raft_configuration cluster_configuration(raft_index index, uint32_t voters,
-                                                uint32_t learners)
-{
-    struct raft_configuration configuration = {.index = index};
-    for (uint32_t i = 1; i <= voters + learners; i++)
-        configuration_add(&configuration, i, i <= voters ? RAFT_VOTER : 0);
-    return configuration;
-}
-
-/* ---- start and restart ---- */
-
-static void node_start(struct cluster *c, struct cluster_node *n)
-{
-    const struct cluster_disk *disk = n->disk;
-    raft_index first = disk->snapshot.index + 1;
-    size_t entries = disk->last >= first ? (size_t)(disk->last - first + 1) : 0;
-    struct raft_run *runs = mem_calloc(entries + 1, sizeof(*runs));
-    struct raft_configuration *configurations = mem_calloc(entries + 1, sizeof(*configurations));
-    struct raft_start start = {
-        .now_us = c->now_us,
-        .term = disk->term,
-        .vote = disk->vote,
-        .removed = disk->removed,
-        .snapshot = disk->snapshot,
-        .last_index = disk->last > disk->snapshot.index ? disk->last : disk->snapshot.index,
-        .commit = n->applied,
-        .fresh = n->fresh,
-        .runs = runs,
-        .configurations = configurations,
-    };
-    for (raft_index i = first; i <= disk->last; i++) {
-        const struct cluster_entry *e = &disk->log[i];
-        if (start.run_count == 0 || runs[start.run_count - 1].term != e->term)
-            runs[start.run_count++] = (struct raft_run){.first = i, .term = e->term};
-        if (!e->configuration)
-            continue;
-        configurations[start.configuration_count++] = *e->configuration;
-    }
-    memcpy(n->log, disk->log, (size_t)(start.last_index + 1) * sizeof(n->log[0]));
-    n->last = start.last_index;
-    n->raft = mem_zalloc(raft_size());
-    n->before = mem_zalloc(raft_size());
-    n->write_count = 0;
-    n->waiting_count = 0;
-    n->read_count = 0;
-    n->wake_us = c->now_us;
-    int status = raft_init(n->raft, &n->options, &start);
-    if (status != 0) {
-        case_fail("node %" PRIu64 " does not start: %s", n->id, err_name(status));
+    (void)argument;
+    case_fail("%s", text);
+    if (fatal)
         case_abandon();
-    }
-    mem_free(runs);
-    mem_free(configurations);
-}
-
-static void node_plan(struct cluster *c, struct cluster_node *n, const struct cluster_plan *plan)
-{
-    n->options = (struct raft_options){
-        .id = n->id,
-        .election_timeout_us = ELECTION_TIMEOUT,
-        .heartbeat_interval_us = HEARTBEAT,
-        .inflight_max = plan->inflight_max ? plan->inflight_max : 8,
-        .append_entries_max = plan->append_entries_max ? plan->append_entries_max : 256,
-        .uncommitted_max = plan->uncommitted_max,
-        .clock_drift_ppm = plan->clock_drift_ppm,
-        .seed = (plan->seed ? plan->seed : 1) * 1000 + n->id,
-    };
-    n->fresh = !plan->restarted;
-    n->played = plan->alone && n->id != 1;
-    if (n->played)
-        return;
-    n->disk = mem_zalloc(sizeof(*n->disk));
-    n->reads = mem_calloc(CLUSTER_READS, sizeof(n->reads[0]));
-    n->writes = mem_calloc(CLUSTER_WRITES, sizeof(n->writes[0]));
-    n->waiting = mem_calloc(CLUSTER_WAITING, sizeof(n->waiting[0]));
-    n->disk->log = mem_calloc(c->log_max + 1, sizeof(n->log[0]));
-    n->log = mem_calloc(c->log_max + 1, sizeof(n->log[0]));
-    if (n->id > plan->voters + plan->learners)
-        return;
-    struct raft_configuration configuration =
-        plan->configuration ? *plan->configuration
-                            : cluster_configuration(1, plan->voters, plan->learners);
-    const raft_term *terms = plan->log ? plan->log : TERMS(1);
-    struct cluster_disk *disk = n->disk;
-    for (raft_index i = 1; terms[i - 1]; i++) {
-        disk->log[i] = cluster_made_up(i, terms[i - 1]);
-        disk->last = i;
-        disk->term = terms[i - 1];
-    }
-    disk->log[1].kind = RAFT_CONFIGURATION;
-    disk->log[1].configuration = cluster_keep(c, &configuration, sizeof(configuration));
-    disk->vote = plan->vote;
-    if (plan->term)
-        disk->term = plan->term;
-    n->applied = plan->commit ? plan->commit : 1;
-    for (raft_index i = 1; i <= n->applied; i++)
-        c->applied[i] = disk->log[i];
 }
 
 static void show_traces(void *argument)
@@ -162,357 +39,173 @@ static void show_traces(void *argument)
 
 struct cluster *cluster_new(struct cluster_plan plan)
 {
-    struct cluster *c = mem_zalloc(sizeof(*c));
-    if (plan.voters == 0)
-        plan.voters = 3;
-    c->now_us = CLUSTER_START;
-    prng_seed(&c->prng, plan.seed + 77);
-    c->node_count = plan.voters + plan.learners + plan.spares;
-    must(c->node_count < CLUSTER_NODES);
-    c->log_max = plan.log_max ? plan.log_max : 500;
-    c->applied = mem_calloc(c->log_max + 1, sizeof(c->applied[0]));
-    for (raft_id id = 1; id <= c->node_count; id++) {
-        struct cluster_node *n = &c->nodes[id];
-        n->id = id;
-        node_plan(c, n, &plan);
-        if (!n->played)
-            node_start(c, n);
-    }
+    plan.observer = (struct cluster_observer){.breached = fail};
+    struct cluster *c = cluster_start(&plan);
     case_set_hook(show_traces, c);
     return c;
-}
-
-static void node_stop(struct cluster_node *n)
-{
-    mem_free(n->raft);
-    mem_free(n->before);
-    n->raft = NULL;
-    n->before = NULL;
 }
 
 void cluster_free(struct cluster *c)
 {
     case_set_hook(NULL, NULL);
-    for (raft_id id = 1; id <= c->node_count; id++) {
-        node_stop(&c->nodes[id]);
-        if (c->nodes[id].disk)
-            mem_free(c->nodes[id].disk->log);
-        mem_free(c->nodes[id].disk);
-        mem_free(c->nodes[id].log);
-        mem_free(c->nodes[id].reads);
-        mem_free(c->nodes[id].writes);
-        mem_free(c->nodes[id].waiting);
+    cluster_stop(c);
+}
+
+/* ---- looking ---- */
+
+bool cluster_log_is(const struct cluster *c, raft_id id, raft_index first, const raft_term *terms)
+{
+    const struct cluster_node *n = &c->nodes[id];
+    raft_index i = first;
+    for (; terms[i - first]; i++)
+        if (i > n->last || n->log[i].term != terms[i - first])
+            return false;
+    return n->last == i - 1;
+}
+
+void configuration_add(struct raft_configuration *configuration, raft_id id, uint32_t flags)
+{
+    configuration->members[configuration->count++] = (struct raft_member){.id = id, .flags = flags};
+}
+
+/* ---- playing a peer ---- */
+
+static const struct raft_message *feed_packet(struct cluster *c, raft_id id,
+                                              struct cluster_packet packet)
+{
+    packet.m.to = id;
+    c->replied = false;
+    c->awaited_context = 0;
+    cluster_note_waiting(c, &c->nodes[id], &packet.m);
+    if (raft_message_is_request(packet.m.type))
+        c->awaited_context = packet.m.context;
+    cluster_step_packet(c, id, &packet);
+    return cluster_replied(c);
+}
+
+const struct raft_message *cluster_replied(const struct cluster *c)
+{
+    return c->replied ? &c->reply : NULL;
+}
+
+const struct raft_message *cluster_feed(struct cluster *c, raft_id id, struct raft_message m)
+{
+    must(m.entry_count == 0);
+    return feed_packet(c, id, (struct cluster_packet){.m = m});
+}
+
+const struct raft_message *cluster_append(struct cluster *c, raft_id id, struct cluster_append a)
+{
+    struct cluster_entry entries[256];
+    uint32_t count = 0;
+    for (; a.terms && a.terms[count]; count++) {
+        must(count < 256);
+        entries[count] = cluster_made_up(a.prev_index + 1 + count, a.terms[count]);
+        if (a.configuration && a.configuration->index == a.prev_index + 1 + count) {
+            entries[count].kind = RAFT_CONFIGURATION;
+            entries[count].configuration =
+                cluster_keep(c, a.configuration, sizeof(*a.configuration));
+        }
     }
-    while (c->chunks) {
-        struct cluster_chunk *next = c->chunks->next;
-        mem_free(c->chunks);
-        c->chunks = next;
-    }
-    mem_free(c->packets);
-    mem_free(c->applied);
-    mem_free(c);
+    struct raft_message m = {
+        .type = RAFT_APPEND,
+        .from = a.from,
+        .term = a.term,
+        .prev_index = a.prev_index,
+        .prev_term = a.prev_term,
+        .entry_count = count,
+        .commit = a.commit,
+        .round = a.round,
+        .sent_us = a.sent_us,
+    };
+    return feed_packet(c, id, (struct cluster_packet){.m = m, .entries = entries});
 }
 
-void cluster_crash(struct cluster *c, raft_id id)
+void cluster_ack(struct cluster *c, raft_id id, raft_id from, raft_index match)
 {
-    struct cluster_node *n = &c->nodes[id];
-    must(n->raft && !n->played);
-    node_stop(n);
-    n->write_count = 0;
-    n->disk_held = false;
-    n->paused = false;
-    n->fresh = false;
-    if (n->applied < n->disk->snapshot.index)
-        n->applied = n->disk->snapshot.index;
+    cluster_feed(c, id,
+                 (struct raft_message){.type = RAFT_APPEND_REPLY,
+                                       .from = from,
+                                       .term = raft_term_current(cluster_core(c, id)),
+                                       .accepted = true,
+                                       .match_index = match});
 }
 
-void cluster_restart(struct cluster *c, raft_id id)
+void cluster_refuse(struct cluster *c, raft_id id, raft_id from, raft_index reject, raft_index hint,
+                    raft_term hint_term)
 {
-    if (c->nodes[id].raft)
-        cluster_crash(c, id);
-    node_start(c, &c->nodes[id]);
+    cluster_feed(c, id,
+                 (struct raft_message){.type = RAFT_APPEND_REPLY,
+                                       .from = from,
+                                       .term = raft_term_current(cluster_core(c, id)),
+                                       .reject_index = reject,
+                                       .hint_index = hint,
+                                       .hint_term = hint_term});
 }
 
-void cluster_pause(struct cluster *c, raft_id id, bool paused)
+void cluster_beat_reply(struct cluster *c, raft_id id, raft_id from, uint64_t round)
 {
-    c->nodes[id].paused = paused;
+    cluster_feed(c, id,
+                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY,
+                                       .from = from,
+                                       .term = raft_term_current(cluster_core(c, id)),
+                                       .round = round});
 }
 
-void cluster_disk_write(struct cluster *c, raft_id id, raft_term term, raft_id vote,
-                        const raft_term *log, raft_index applied)
-{
-    struct cluster_node *n = &c->nodes[id];
-    must(!n->raft);
-    struct cluster_entry first = n->disk->log[1];
-    for (raft_index i = 1; log[i - 1]; i++) {
-        n->disk->log[i] = i == 1 ? first : cluster_made_up(i, log[i - 1]);
-        n->disk->last = i;
-    }
-    n->disk->term = term;
-    n->disk->vote = vote;
-    n->applied = applied;
-    for (raft_index i = 1; i <= applied; i++)
-        c->applied[i] = n->disk->log[i];
-}
+/* ---- states ---- */
 
-/* ---- what must hold after a step ---- */
-
-static void check_leader(struct cluster *c, const struct cluster_node *n)
+void cluster_elect(struct cluster *c, raft_id id)
 {
-    if (raft_state(n->raft) != RAFT_LEADER)
+    if (cluster_run_until_leads(c, id))
         return;
-    raft_term term = raft_term_current(n->raft);
-    must(term < CLUSTER_TERMS);
-    if (c->leaders[term] == 0)
-        c->leaders[term] = n->id;
-    else if (c->leaders[term] != n->id)
-        case_fail("Election Safety: %" PRIu64 " and %" PRIu64 " lead in term %" PRIu64,
-                  c->leaders[term], n->id, term);
+    case_fail("node %" PRIu64 " is not elected", id);
+    case_abandon();
 }
 
-static void check_log(const struct cluster_node *n)
+/* The other voters grant what the core asks for. */
+static void grant_all(struct cluster *c, raft_id id, enum raft_message_type request,
+                      enum raft_state while_in)
 {
-    const struct raft *r = n->raft;
-    raft_index last = raft_last_index(r), durable = raft_durable_index(r);
-    raft_index floor = raft_snapshot_index(r);
-    if (last != n->last)
-        case_fail("node %" PRIu64 ": the core's last index is %" PRIu64 ", written were %" PRIu64,
-                  n->id, last, n->last);
-    else if (last > floor && raft_term_at(r, last) != n->log[last].term)
-        case_fail("node %" PRIu64 ": the core takes the term at %" PRIu64 " for %" PRIu64
-                  ", it is %" PRIu64,
-                  n->id, last, raft_term_at(r, last), n->log[last].term);
-    if (durable > floor &&
-        (durable > n->disk->last || n->disk->log[durable].term != raft_term_at(r, durable)))
-        case_fail("node %" PRIu64 ": the core takes %" PRIu64 " for durable, it is not", n->id,
-                  durable);
-}
-
-static void apply(struct cluster *c, struct cluster_node *n)
-{
-    raft_index end = raft_commit_index(n->raft), durable = raft_durable_index(n->raft);
-    if (end > durable)
-        end = durable;
-    while (n->applied < end) {
-        raft_index i = ++n->applied;
-        const struct cluster_entry *mine = &n->log[i];
-        if (c->applied[i].term == 0)
-            c->applied[i] = *mine;
-        else if (c->applied[i].term != mine->term || c->applied[i].payload != mine->payload)
-            case_fail("State Machine Safety: node %" PRIu64 " applies another entry at %" PRIu64,
-                      n->id, i);
+    const struct raft_message *asked;
+    while (raft_state(c->nodes[id].raft) == while_in && (asked = cluster_sent(c, request, id, 0))) {
+        struct cluster_packet packet;
+        cluster_take(c, request, id, asked->to, &packet);
+        cluster_feed(c, id,
+                     (struct raft_message){.type = request + (RAFT_PRE_VOTE_REPLY - RAFT_PRE_VOTE),
+                                           .from = packet.m.to,
+                                           .term = packet.m.term,
+                                           .granted = true});
     }
 }
 
-/* ---- carrying out an update ---- */
-
-static const struct raft_made_entry *find_made(const struct raft_update *u, raft_index index)
-{
-    for (uint32_t i = 0; i < u->made_count; i++)
-        if (u->made[i].index == index)
-            return &u->made[i];
-    return NULL;
-}
-
-static void write_entries(struct cluster *c, struct cluster_node *n, const struct raft_event *event,
-                          const struct cluster_entry *entries)
-{
-    const struct raft_update *u = &n->update;
-    must(u->write_last >= u->write_first && u->write_last <= c->log_max);
-    if (u->write_first != n->last + 1)
-        case_fail("node %" PRIu64 ": writes from %" PRIu64 ", the log ends at %" PRIu64, n->id,
-                  u->write_first, n->last);
-    for (raft_index i = u->write_first; i <= u->write_last; i++) {
-        const struct raft_made_entry *made = find_made(u, i);
-        struct cluster_entry e = {.term = raft_term_at(n->raft, i)};
-        if (made) {
-            e.kind = made->kind;
-            e.payload = ++c->last_payload;
-            if (made->kind == RAFT_CONFIGURATION)
-                e.configuration =
-                    cluster_keep(c, made->configuration, sizeof(*made->configuration));
-        } else if (event->type == RAFT_MESSAGE && entries && event->message->type == RAFT_APPEND) {
-            raft_index first = event->message->prev_index + 1;
-            must(i >= first && i - first < event->message->entry_count);
-            e = entries[i - first];
-            CHECK_EQ(e.term, raft_term_at(n->raft, i));
-        } else {
-            must(event->type == RAFT_PROPOSE);
-            e.payload = ++c->last_payload;
-        }
-        n->log[i] = e;
-    }
-    n->last = u->write_last;
-}
-
-static void carry_out(struct cluster *c, struct cluster_node *n, const struct raft_event *event,
-                      const struct cluster_entry *entries)
-{
-    const struct raft_update *u = &n->update;
-    n->wake_us = u->wake_us;
-    if (u->truncate_from) {
-        if (u->truncate_from <= n->applied)
-            case_fail("node %" PRIu64 ": truncates applied entries from %" PRIu64, n->id,
-                      u->truncate_from);
-        n->last = u->truncate_from - 1;
-    }
-    if (u->write_first)
-        write_entries(c, n, event, entries);
-    if (u->persist) {
-        struct cluster_write write = {
-            .persist = u->persist,
-            .hard_state = u->hard_state,
-            .term = u->term,
-            .vote = u->vote,
-            .removed = u->removed,
-            .truncate_from = u->truncate_from,
-            .first = u->write_first,
-            .last = u->write_last,
-        };
-        if (u->write_first)
-            write.entries =
-                cluster_keep(c, &n->log[u->write_first],
-                             (size_t)(u->write_last - u->write_first + 1) * sizeof(n->log[0]));
-        cluster_write_add(c, n, write);
-    } else {
-        CHECK(!u->hard_state && !u->truncate_from && !u->write_first);
-    }
-    for (uint32_t i = 0; i < u->message_count; i++)
-        cluster_send(c, n, &u->messages[i]);
-    for (uint32_t i = 0; i < u->read_count && n->read_count < CLUSTER_READS; i++)
-        n->reads[n->read_count++] = u->reads[i];
-    if (u->transfer_status != 0)
-        n->transfer_status = u->transfer_status;
-    CHECK_EQ(u->commit, raft_commit_index(n->raft));
-}
-
-int cluster_step_with(struct cluster *c, raft_id id, struct raft_event event,
-                      const struct cluster_entry *entries)
+void cluster_become(struct cluster *c, raft_id id, enum raft_state state)
 {
     struct cluster_node *n = &c->nodes[id];
-    must(n->raft);
-    c->steps++;
-    event.now_us = c->now_us;
-    memcpy(n->before, n->raft, raft_size());
-    int status = raft_step(n->raft, &event, &n->update);
-    const char *broken = raft_invariant(n->raft);
-    if (!broken)
-        broken = raft_invariant_step(n->before, n->raft);
-    if (broken)
-        case_fail("node %" PRIu64 ": invariant: %s", id, broken);
-    struct raft_update update = n->update;
-    carry_out(c, n, &event, entries);
-    check_leader(c, n);
-    check_log(n);
-    apply(c, n);
-    if (!n->disk_held && !n->draining)
-        while (cluster_disk_step(c, id))
-            ;
-    n->update = update; /* its arrays may be gone, its numbers stay */
-    return status;
-}
-
-int cluster_step(struct cluster *c, raft_id id, struct raft_event event)
-{
-    return cluster_step_with(c, id, event, NULL);
-}
-
-/* ---- disk ---- */
-
-void cluster_write_add(struct cluster *c, struct cluster_node *n, struct cluster_write write)
-{
-    (void)c;
-    must(n->write_count < CLUSTER_WRITES);
-    n->writes[n->write_count++] = write;
-}
-
-static bool log_has(const struct cluster_entry *log, raft_index last, const struct raft_snapshot *s)
-{
-    return last >= s->index && log[s->index].term == s->term;
-}
-
-/* State and log are replaced; what follows the snapshot in the log stays if the log contains its
- * last entry (§5.3). */
-static void disk_install(struct cluster *c, struct cluster_node *n, const struct cluster_write *w)
-{
-    const struct raft_snapshot *s = w->snapshot;
-    bool installs = s->index > raft_commit_index(n->raft);
-    if (installs) {
-        if (!log_has(n->disk->log, n->disk->last, s))
-            n->disk->last = s->index;
-        if (!log_has(n->log, n->last, s))
-            n->last = s->index;
-        n->disk->log[s->index].term = n->log[s->index].term = s->term;
-        n->disk->snapshot = *s;
-        if (n->applied < s->index)
-            n->applied = s->index;
-        cluster_step(c, n->id, (struct raft_event){.type = RAFT_SNAPSHOT_INSTALLED, .snapshot = s});
+    if (state == RAFT_FOLLOWER)
+        return;
+    for (int i = 0; i < 10 && raft_state(n->raft) == RAFT_FOLLOWER; i++) {
+        if (n->wake_us > c->now_us)
+            c->now_us = n->wake_us;
+        cluster_tick(c, id);
     }
-    if (w->snapshot_from && c->nodes[w->snapshot_from].raft)
-        cluster_snapshot_sent(c, w->snapshot_from, n->id, true, s->index);
-}
-
-bool cluster_disk_step(struct cluster *c, raft_id id)
-{
-    struct cluster_node *n = &c->nodes[id];
-    if (!n->raft || n->write_count == 0)
-        return false;
-    struct cluster_write w = n->writes[0];
-    n->write_count--;
-    memmove(&n->writes[0], &n->writes[1], n->write_count * sizeof(n->writes[0]));
-    bool nested = n->draining;
-    n->draining = true;
-    if (w.snapshot) {
-        disk_install(c, n, &w);
-    } else {
-        struct cluster_disk *disk = n->disk;
-        if (w.hard_state) {
-            disk->term = w.term;
-            disk->vote = w.vote;
-            disk->removed = w.removed;
-        }
-        if (w.truncate_from)
-            disk->last = w.truncate_from - 1;
-        for (raft_index i = w.first; w.first && i <= w.last; i++)
-            disk->log[i] = w.entries[i - w.first];
-        if (w.first)
-            disk->last = w.last;
-        cluster_step(c, id, (struct raft_event){.type = RAFT_PERSISTED, .persist = w.persist});
+    if (state != RAFT_PRE_CANDIDATE)
+        grant_all(c, id, RAFT_PRE_VOTE, RAFT_PRE_CANDIDATE);
+    if (state == RAFT_LEADER)
+        grant_all(c, id, RAFT_VOTE, RAFT_CANDIDATE);
+    if (raft_state(n->raft) != state) {
+        case_fail("node %" PRIu64 " does not become %s", id, raft_state_name(state));
+        case_abandon();
     }
-    n->draining = nested;
-    return true;
 }
 
-void cluster_disk_hold(struct cluster *c, raft_id id)
+void cluster_become_ready(struct cluster *c, raft_id id)
 {
-    c->nodes[id].disk_held = true;
-}
-
-void cluster_disk_release(struct cluster *c, raft_id id)
-{
-    c->nodes[id].disk_held = false;
-    while (cluster_disk_step(c, id))
-        ;
-}
-
-void cluster_compact(struct cluster *c, raft_id id, raft_index index)
-{
-    struct cluster_node *n = &c->nodes[id];
-    must(n->raft && index <= n->applied);
-    struct raft_snapshot snapshot = {.index = index, .term = raft_term_at(n->raft, index)};
-    const struct raft_configuration *configuration = raft_configuration_at(n->raft, index);
-    REQUIRE(configuration);
-    snapshot.configuration = *configuration;
-    n->disk->snapshot = snapshot;
-    cluster_step(c, id, (struct raft_event){.type = RAFT_COMPACTED, .snapshot = &snapshot});
-}
-
-void cluster_install(struct cluster *c, raft_id id, const struct raft_snapshot *snapshot)
-{
-    struct cluster_node *n = &c->nodes[id];
-    const struct raft_snapshot *kept = cluster_keep(c, snapshot, sizeof(*snapshot));
-    cluster_write_add(c, n, (struct cluster_write){.snapshot = kept});
-    if (!n->disk_held)
-        while (cluster_disk_step(c, id))
-            ;
+    cluster_become(c, id, RAFT_LEADER);
+    raft_index last = raft_last_index(c->nodes[id].raft);
+    for (raft_id peer = 1; peer <= c->node_count; peer++)
+        if (peer != id &&
+            raft_configuration_find(raft_configuration_latest(c->nodes[id].raft), peer))
+            cluster_ack(c, id, peer, last);
+    REQUIRE(raft_leader_ready(c->nodes[id].raft));
+    cluster_forget(c);
 }

@@ -15,10 +15,11 @@
 #include "lib/base/mem.h"
 #include "tests/unit/tap.h"
 
-static void hook(void *argument)
+static void hook(void *argument, const char *said)
 {
     const char *text = argument;
-    if (write(STDERR_FILENO, text, strlen(text)) < 0)
+    if (strncmp(said, "assertion failed: ", 18) != 0 ||
+        write(STDERR_FILENO, text, strlen(text)) < 0)
         _exit(3);
     bool hook_is_sound = false;
     ASSERT(hook_is_sound);

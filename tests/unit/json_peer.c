@@ -43,7 +43,7 @@ static struct peer_message sample(struct prng *p, enum raft_message_type type, u
         m.entries = count ? make_entries(p, 1003, 89, count, 130) : NULL;
         break;
     case RAFT_HEARTBEAT:
-        r->commit = 1007, r->round = 1008, r->sent_us = 1009, r->leader_commit = 1023;
+        r->commit = 1007, r->round = 1008, r->sent_us = 1009;
         m.digest = (struct peer_digest){.index = 1024, .value = {.hi = 3, .lo = 4}};
         break;
     case RAFT_READ_INDEX: r->read_id = 1010; break;
@@ -90,8 +90,7 @@ static bool messages_equal(const struct peer_message *a, const struct peer_messa
            x->accepted == y->accepted && x->match_index == y->match_index &&
            x->reject_index == y->reject_index && x->hint_index == y->hint_index &&
            x->hint_term == y->hint_term && x->promise_us == y->promise_us &&
-           x->leader_commit == y->leader_commit && x->sent_us == y->sent_us &&
-           x->read_index == y->read_index && x->read_id == y->read_id &&
+           x->sent_us == y->sent_us && x->read_index == y->read_index && x->read_id == y->read_id &&
            a->digest.index == b->digest.index && digest_equal(a->digest.value, b->digest.value) &&
            entries_equal(a, b);
 }

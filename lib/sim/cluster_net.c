@@ -1,30 +1,31 @@
-/* Virtual cluster of cores: the network, and a test that plays a peer; see cluster.h. */
+/* Virtual cluster of cores: the network; see cluster.h. */
 #include <inttypes.h>
 #include <string.h>
 
+#include "lib/base/check.h"
 #include "lib/base/mem.h"
-#include "tests/support/cluster.h"
-#include "tests/unit/tap.h"
+#include "lib/sim/cluster.h"
 
 enum { SETTLE_MAX = 400000 };
 
 /* ---- sending ---- */
 
 /* A reply ends the waiting of the request with its context. */
-static void check_reply(struct cluster_node *n, const struct raft_message *m)
+static void check_reply(const struct cluster *c, struct cluster_node *n,
+                        const struct raft_message *m)
 {
     for (uint32_t i = 0; i < n->waiting_count; i++) {
         const struct cluster_waiting *w = &n->waiting[i];
         if (w->context != m->context)
             continue;
         if (w->from != m->to || w->type + (RAFT_PRE_VOTE_REPLY - RAFT_PRE_VOTE) != m->type)
-            case_fail("node %" PRIu64 ": %s answers a %s", n->id, raft_message_name(m->type),
-                      raft_message_name(w->type));
+            cluster_breach(c, "node %s: %s answers a %s", c->names[n->id],
+                           raft_message_name(m->type), raft_message_name(w->type));
         n->waiting[i] = n->waiting[--n->waiting_count];
         return;
     }
-    case_fail("node %" PRIu64 ": a second %s, or one that nobody asked for", n->id,
-              raft_message_name(m->type));
+    cluster_breach(c, "node %s: a second %s, or one that nobody asked for", c->names[n->id],
+                   raft_message_name(m->type));
 }
 
 static bool lost(const struct cluster *c, const struct raft_message *m)
@@ -46,23 +47,23 @@ void cluster_send(struct cluster *c, struct cluster_node *n, const struct raft_m
 {
     struct cluster_packet packet = {.m = *m, .due_us = c->now_us + c->delay_us};
     if (m->from != n->id || m->to == n->id || m->to == 0 || m->to > c->node_count) {
-        case_fail("node %" PRIu64 ": sends a %s from %" PRIu64 " to %" PRIu64, n->id,
-                  raft_message_name(m->type), m->from, m->to);
+        cluster_breach(c, "node %s: sends a %s from %" PRIu64 " to %" PRIu64, c->names[n->id],
+                       raft_message_name(m->type), m->from, m->to);
         return;
     }
     if (m->type == RAFT_APPEND) {
         raft_index first = m->prev_index + 1;
         if (m->prev_index + m->entry_count > n->last || first <= n->disk->snapshot.index) {
-            case_fail("node %" PRIu64 ": appends %" PRIu64 "+%u, which it has not", n->id, first,
-                      m->entry_count);
+            cluster_breach(c, "node %s: appends %" PRIu64 "+%u, which it has not", c->names[n->id],
+                           first, m->entry_count);
             return;
         }
         if (m->prev_index > n->disk->snapshot.index && m->prev_term != n->log[m->prev_index].term)
-            case_fail("node %" PRIu64 ": append with a wrong previous term", n->id);
+            cluster_breach(c, "node %s: append with a wrong previous term", c->names[n->id]);
         packet.entries = cluster_keep(c, &n->log[first], m->entry_count * sizeof(n->log[0]));
     }
     if (!raft_message_is_request(m->type) && m->type != RAFT_SEND_SNAPSHOT) {
-        check_reply(n, m);
+        check_reply(c, n, m);
         if (m->context == c->awaited_context) {
             c->reply = *m;
             c->replied = true;
@@ -76,7 +77,7 @@ void cluster_send(struct cluster *c, struct cluster_node *n, const struct raft_m
 
 /* ---- delivering ---- */
 
-static int step_packet(struct cluster *c, raft_id to, const struct cluster_packet *packet)
+int cluster_step_packet(struct cluster *c, raft_id to, const struct cluster_packet *packet)
 {
     struct raft_message m = packet->m;
     struct raft_run *runs = mem_calloc(m.entry_count + 1u, sizeof(*runs));
@@ -100,11 +101,15 @@ static int step_packet(struct cluster *c, raft_id to, const struct cluster_packe
     return status;
 }
 
-static void note_waiting(struct cluster *c, struct cluster_node *n, struct raft_message *m)
+void cluster_note_waiting(struct cluster *c, struct cluster_node *n, struct raft_message *m)
 {
     if (!raft_message_is_request(m->type))
         return;
-    must(n->waiting_count < CLUSTER_WAITING);
+    if (n->waiting_count == CLUSTER_WAITING) {
+        cluster_end(c, "node %s: more than %d requests wait for a reply", c->names[n->id],
+                    CLUSTER_WAITING);
+        return;
+    }
     m->context = ++c->last_context;
     n->waiting[n->waiting_count++] =
         (struct cluster_waiting){.context = m->context, .from = m->from, .type = m->type};
@@ -122,7 +127,9 @@ static void deliver_snapshot(struct cluster *c, const struct raft_message *m)
     }
     if (sender->disk->snapshot.index < m->snapshot_index)
         cluster_compact(c, m->from, sender->applied);
-    CHECK(sender->disk->snapshot.index >= m->snapshot_index);
+    if (sender->disk->snapshot.index < m->snapshot_index)
+        cluster_breach(c, "node %s: asks for a snapshot beyond what it has applied",
+                       c->names[m->from]);
     struct cluster_write write = {
         .snapshot = cluster_keep(c, &sender->disk->snapshot, sizeof(sender->disk->snapshot)),
         .snapshot_from = m->from,
@@ -142,8 +149,8 @@ void cluster_deliver(struct cluster *c, struct cluster_packet packet)
     }
     if (!n->raft)
         return;
-    note_waiting(c, n, &packet.m);
-    step_packet(c, n->id, &packet);
+    cluster_note_waiting(c, n, &packet.m);
+    cluster_step_packet(c, n->id, &packet);
 }
 
 /* ---- the queue ---- */
@@ -151,7 +158,7 @@ void cluster_deliver(struct cluster *c, struct cluster_packet packet)
 static bool matches(const struct raft_message *m, enum raft_message_type type, raft_id from,
                     raft_id to)
 {
-    return (type == ANY || m->type == type) && (from == 0 || m->from == from) &&
+    return (type == CLUSTER_ANY || m->type == type) && (from == 0 || m->from == from) &&
            (to == 0 || m->to == to);
 }
 
@@ -239,20 +246,20 @@ void cluster_heal(struct cluster *c)
 
 /* Every request delivered has its reply by now, but for those that may wait: for a disk, or for a
  * read's confirmation. */
-static void check_answered(const struct cluster_node *n)
+static void check_answered(const struct cluster *c, const struct cluster_node *n)
 {
     if (!n->raft || n->disk_held || n->paused)
         return;
     for (uint32_t i = 0; i < n->waiting_count; i++)
         if (n->waiting[i].type != RAFT_READ_INDEX)
-            case_fail("node %" PRIu64 ": a %s from %" PRIu64 " was never answered", n->id,
-                      raft_message_name(n->waiting[i].type), n->waiting[i].from);
+            cluster_breach(c, "node %s: a %s from %s was never answered", c->names[n->id],
+                           raft_message_name(n->waiting[i].type), c->names[n->waiting[i].from]);
 }
 
 void cluster_settle(struct cluster *c)
 {
     uint32_t i = 0, delivered = 0;
-    while (i < c->packet_count) {
+    while (i < c->packet_count && !c->ended) {
         const struct raft_message *m = &c->packets[i].m;
         struct cluster_node *n = &c->nodes[m->to];
         bool is_lost = lost(c, m) || (!n->raft && !n->played);
@@ -267,94 +274,11 @@ void cluster_settle(struct cluster *c)
             continue;
         cluster_deliver(c, packet);
         if (++delivered > SETTLE_MAX) {
-            case_fail("the messages never come to an end: %s", raft_message_name(packet.m.type));
-            case_abandon();
+            cluster_end(c, "the messages never come to an end: %s",
+                        raft_message_name(packet.m.type));
+            return;
         }
     }
     for (raft_id id = 1; id <= c->node_count; id++)
-        check_answered(&c->nodes[id]);
-}
-
-/* ---- playing a peer ---- */
-
-static const struct raft_message *feed_packet(struct cluster *c, raft_id id,
-                                              struct cluster_packet packet)
-{
-    packet.m.to = id;
-    c->replied = false;
-    c->awaited_context = 0;
-    note_waiting(c, &c->nodes[id], &packet.m);
-    if (raft_message_is_request(packet.m.type))
-        c->awaited_context = packet.m.context;
-    step_packet(c, id, &packet);
-    return cluster_replied(c);
-}
-
-const struct raft_message *cluster_replied(const struct cluster *c)
-{
-    return c->replied ? &c->reply : NULL;
-}
-
-const struct raft_message *cluster_feed(struct cluster *c, raft_id id, struct raft_message m)
-{
-    must(m.entry_count == 0);
-    return feed_packet(c, id, (struct cluster_packet){.m = m});
-}
-
-const struct raft_message *cluster_append(struct cluster *c, raft_id id, struct cluster_append a)
-{
-    struct cluster_entry entries[256];
-    uint32_t count = 0;
-    for (; a.terms && a.terms[count]; count++) {
-        must(count < 256);
-        entries[count] = cluster_made_up(a.prev_index + 1 + count, a.terms[count]);
-        if (a.configuration && a.configuration->index == a.prev_index + 1 + count) {
-            entries[count].kind = RAFT_CONFIGURATION;
-            entries[count].configuration =
-                cluster_keep(c, a.configuration, sizeof(*a.configuration));
-        }
-    }
-    struct raft_message m = {
-        .type = RAFT_APPEND,
-        .from = a.from,
-        .term = a.term,
-        .prev_index = a.prev_index,
-        .prev_term = a.prev_term,
-        .entry_count = count,
-        .commit = a.commit,
-        .round = a.round,
-        .sent_us = a.sent_us,
-    };
-    return feed_packet(c, id, (struct cluster_packet){.m = m, .entries = entries});
-}
-
-void cluster_ack(struct cluster *c, raft_id id, raft_id from, raft_index match)
-{
-    cluster_feed(c, id,
-                 (struct raft_message){.type = RAFT_APPEND_REPLY,
-                                       .from = from,
-                                       .term = raft_term_current(cluster_core(c, id)),
-                                       .accepted = true,
-                                       .match_index = match});
-}
-
-void cluster_refuse(struct cluster *c, raft_id id, raft_id from, raft_index reject, raft_index hint,
-                    raft_term hint_term)
-{
-    cluster_feed(c, id,
-                 (struct raft_message){.type = RAFT_APPEND_REPLY,
-                                       .from = from,
-                                       .term = raft_term_current(cluster_core(c, id)),
-                                       .reject_index = reject,
-                                       .hint_index = hint,
-                                       .hint_term = hint_term});
-}
-
-void cluster_beat_reply(struct cluster *c, raft_id id, raft_id from, uint64_t round)
-{
-    cluster_feed(c, id,
-                 (struct raft_message){.type = RAFT_HEARTBEAT_REPLY,
-                                       .from = from,
-                                       .term = raft_term_current(cluster_core(c, id)),
-                                       .round = round});
+        check_answered(c, &c->nodes[id]);
 }

@@ -1,15 +1,14 @@
 /* Virtual cluster of cores: time, events and elections; see cluster.h. */
 #include <inttypes.h>
-#include <string.h>
 
-#include "tests/support/cluster.h"
-#include "tests/unit/tap.h"
+#include "lib/base/check.h"
+#include "lib/sim/cluster.h"
 
 /* ---- looking ---- */
 
 struct raft *cluster_core(struct cluster *c, raft_id id)
 {
-    must(id > 0 && id <= c->node_count && c->nodes[id].raft);
+    ASSERT(id > 0 && id <= c->node_count && c->nodes[id].raft);
     return c->nodes[id].raft;
 }
 
@@ -62,7 +61,7 @@ const struct raft_read_result *cluster_read_result(const struct cluster *c, raft
         if (n->reads[i].id != read)
             continue;
         if (found)
-            case_fail("node %" PRIu64 ": read %" PRIu64 " was answered twice", id, read);
+            cluster_breach(c, "node %s: read %" PRIu64 " was answered twice", c->names[id], read);
         found = &n->reads[i];
     }
     return found;
@@ -80,18 +79,8 @@ struct raft_progress_view cluster_progress(const struct cluster *c, raft_id lead
 
 const struct cluster_entry *cluster_entry(const struct cluster *c, raft_id id, raft_index index)
 {
-    must(index <= c->nodes[id].last);
+    ASSERT(index <= c->nodes[id].last);
     return &c->nodes[id].log[index];
-}
-
-bool cluster_log_is(const struct cluster *c, raft_id id, raft_index first, const raft_term *terms)
-{
-    const struct cluster_node *n = &c->nodes[id];
-    raft_index i = first;
-    for (; terms[i - first]; i++)
-        if (i > n->last || n->log[i].term != terms[i - first])
-            return false;
-    return n->last == i - 1;
 }
 
 /* ---- time ---- */
@@ -132,8 +121,9 @@ static void wake_due(struct cluster *c)
         cluster_tick(c, id);
         if (n->wake_us > c->now_us)
             continue;
-        case_fail("node %" PRIu64 ": wants to be woken again at once", id);
-        case_abandon();
+        if (!c->ended)
+            cluster_end(c, "node %s: wants to be woken again at once", c->names[id]);
+        return;
     }
 }
 
@@ -147,7 +137,7 @@ bool cluster_run_until(struct cluster *c, uint64_t us, bool (*reached)(struct cl
 {
     uint64_t deadline = c->now_us + us;
     cluster_settle(c);
-    while (!reached(c)) {
+    while (!c->ended && !reached(c)) {
         uint64_t next = next_wake(c);
         if (next > deadline) {
             c->now_us = deadline;
@@ -158,7 +148,7 @@ bool cluster_run_until(struct cluster *c, uint64_t us, bool (*reached)(struct cl
         wake_due(c);
         cluster_settle(c);
     }
-    return true;
+    return !c->ended;
 }
 
 void cluster_run(struct cluster *c, uint64_t us)
@@ -227,61 +217,10 @@ static bool favourite_leads(struct cluster *c)
     return raft_leader_ready(c->nodes[c->favoured].raft);
 }
 
-void cluster_elect(struct cluster *c, raft_id id)
+bool cluster_run_until_leads(struct cluster *c, raft_id id)
 {
     c->favoured = id;
-    bool leads = cluster_run_until(c, 20 * ELECTION_TIMEOUT, favourite_leads);
+    bool leads = cluster_run_until(c, 20 * CLUSTER_ELECTION_TIMEOUT_US, favourite_leads);
     c->favoured = 0;
-    if (!leads) {
-        case_fail("node %" PRIu64 " is not elected", id);
-        case_abandon();
-    }
-}
-
-/* The other voters grant what the core asks for. */
-static void grant_all(struct cluster *c, raft_id id, enum raft_message_type request,
-                      enum raft_state while_in)
-{
-    const struct raft_message *asked;
-    while (raft_state(c->nodes[id].raft) == while_in && (asked = cluster_sent(c, request, id, 0))) {
-        struct cluster_packet packet;
-        cluster_take(c, request, id, asked->to, &packet);
-        cluster_feed(c, id,
-                     (struct raft_message){.type = request + (RAFT_PRE_VOTE_REPLY - RAFT_PRE_VOTE),
-                                           .from = packet.m.to,
-                                           .term = packet.m.term,
-                                           .granted = true});
-    }
-}
-
-void cluster_become(struct cluster *c, raft_id id, enum raft_state state)
-{
-    struct cluster_node *n = &c->nodes[id];
-    if (state == RAFT_FOLLOWER)
-        return;
-    for (int i = 0; i < 10 && raft_state(n->raft) == RAFT_FOLLOWER; i++) {
-        if (n->wake_us > c->now_us)
-            c->now_us = n->wake_us;
-        cluster_tick(c, id);
-    }
-    if (state != RAFT_PRE_CANDIDATE)
-        grant_all(c, id, RAFT_PRE_VOTE, RAFT_PRE_CANDIDATE);
-    if (state == RAFT_LEADER)
-        grant_all(c, id, RAFT_VOTE, RAFT_CANDIDATE);
-    if (raft_state(n->raft) != state) {
-        case_fail("node %" PRIu64 " does not become %s", id, raft_state_name(state));
-        case_abandon();
-    }
-}
-
-void cluster_become_ready(struct cluster *c, raft_id id)
-{
-    cluster_become(c, id, RAFT_LEADER);
-    raft_index last = raft_last_index(c->nodes[id].raft);
-    for (raft_id peer = 1; peer <= c->node_count; peer++)
-        if (peer != id &&
-            raft_configuration_find(raft_configuration_latest(c->nodes[id].raft), peer))
-            cluster_ack(c, id, peer, last);
-    REQUIRE(raft_leader_ready(c->nodes[id].raft));
-    cluster_forget(c);
+    return leads;
 }
