@@ -202,6 +202,7 @@ struct scratch *scratch_new(const struct explore_options *options, struct store 
 void scratch_free(struct scratch *s);
 const struct outcome *step_node(struct scratch *s, uint32_t node, uint32_t event);
 uint32_t step_start(struct scratch *s, raft_id id, bool is_voter, uint32_t voters);
+void step_assertion_failed(void *argument, const char *text); /* for check_set_hook */
 /* Once more, for its decisions: one a line, each behind two blanks. The caller frees. */
 char *step_trace(struct scratch *s, uint32_t node, uint32_t event);
 char *step_message_text(struct scratch *s, uint32_t message); /* "append of term 2 from 1 …" */

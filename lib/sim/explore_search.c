@@ -437,10 +437,12 @@ int explore_run(const struct explore_options *options, struct explore_report *re
     if (code != 0)
         return code;
     init(&s, options);
+    check_set_hook(step_assertion_failed, NULL);
     run(&s, report);
     report_on(&s, report);
     if (report->end == EXPLORE_VIOLATED)
         path_tell(s.workers[0].expansion, &s.seen, s.violated_from, report);
+    check_set_hook(NULL, NULL);
     release(&s);
     return 0;
 }

@@ -57,6 +57,16 @@ static uint64_t wait_rest(const struct seen_slot *slot)
     return rest;
 }
 
+/* Of those that come when it is full, one more goes in by each thread, and counts as not added. */
+static enum seen_result own_slot(struct seen *s, struct seen_slot *slot, uint64_t rest)
+{
+    atomic_store_explicit(&slot->rest, rest, memory_order_release);
+    if (atomic_fetch_add_explicit(&s->used, 1, memory_order_relaxed) < s->used_max)
+        return SEEN_NEW;
+    atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
+    return SEEN_FULL;
+}
+
 enum seen_result seen_add(struct seen *s, struct fingerprint f, uint32_t parent, uint32_t *slot)
 {
     uint64_t hi = first_half(f), low = f.lo & 0xffffffff;
@@ -64,18 +74,14 @@ enum seen_result seen_add(struct seen *s, struct fingerprint f, uint32_t parent,
         struct seen_slot *there = &s->slots[at & (s->count - 1)];
         uint64_t other = atomic_load_explicit(&there->hi, memory_order_relaxed);
         if (other == 0) {
-            if (atomic_fetch_add_explicit(&s->used, 1, memory_order_relaxed) >= s->used_max) {
-                atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
+            if (atomic_load_explicit(&s->used, memory_order_relaxed) >= s->used_max)
                 return SEEN_FULL;
-            }
             if (atomic_compare_exchange_strong_explicit(
                     &there->hi, &other, hi, memory_order_relaxed, memory_order_relaxed)) {
                 uint64_t link = parent == SEEN_NO_PARENT ? NO_PARENT_BITS : parent + 1u;
-                atomic_store_explicit(&there->rest, low << 32 | link, memory_order_release);
                 *slot = (uint32_t)(at & (s->count - 1));
-                return SEEN_NEW;
+                return own_slot(s, there, low << 32 | link);
             }
-            atomic_fetch_sub_explicit(&s->used, 1, memory_order_relaxed);
         }
         if (other == hi && wait_rest(there) >> 32 == low)
             return SEEN_OLD;

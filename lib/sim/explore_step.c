@@ -2,7 +2,7 @@
  * What one event does to one node: unpacks it, has the real core step, carries the update out, and
  * checks what can be checked of one node. The result depends on nothing else, so it is kept.
  */
-#include <stdio.h>
+#include <setjmp.h>
 #include <string.h>
 
 #include "lib/base/buf.h"
@@ -25,7 +25,8 @@ struct scratch {
     raft_id heir; /* whom a leader that retires shall hand over to; 0: as it chooses */
     raft_id heir_chosen;
     struct outcome *outcome;
-    struct buf *trace; /* not NULL: decisions are told */
+    struct buf *trace; /* not NULL: decisions are told … */
+    uint64_t told;     /* … those after this one */
 };
 
 static void fail(struct scratch *s, const char *name)
@@ -256,12 +257,12 @@ static void note_heir(struct scratch *s, uint32_t sent_before)
     }
 }
 
-static void tell(struct scratch *s, uint64_t after)
+static void tell(struct scratch *s)
 {
     if (!s->trace)
         return;
     struct raft_trace traces[RAFT_TRACE_MAX];
-    uint32_t count = raft_trace_read(s->core, after, traces, RAFT_TRACE_MAX);
+    uint32_t count = raft_trace_read(s->core, s->told, traces, RAFT_TRACE_MAX);
     for (uint32_t i = 0; i < count; i++) {
         char text[TEXT_BYTES];
         raft_trace_format(&traces[i], text, sizeof(text), name_of, NULL);
@@ -276,8 +277,9 @@ static int step(struct scratch *s, const struct raft_event *event, const struct 
     struct raft_update update;
     raft_copy(s->before, s->core);
     raft_trace_read(s->core, 0, &newest, 1);
+    s->told = newest.number;
     int status = raft_step(s->core, event, &update);
-    tell(s, newest.number);
+    tell(s);
     const char *broken = raft_invariant(s->core);
     if (!broken)
         broken = raft_invariant_step(s->before, s->core);
@@ -324,7 +326,8 @@ static void crash(struct scratch *s, uint32_t done)
         disk_write(&n->disk, &n->writes[i]);
     n->life = (uint8_t)(n->life + s->with_reads);
     int status = node_start(n, &s->options, s->core, false);
-    tell(s, 0);
+    s->told = 0;
+    tell(s);
     EXPECT(s, status == 0, "a node starts from its disk");
     if (!s->violation)
         check_log(s);
@@ -514,15 +517,37 @@ static void load(struct scratch *s, uint32_t node)
     s->violation = NULL;
 }
 
+/* An assertion that fails in the core is a violation like another: back to where the step began. */
+static _Thread_local jmp_buf *landing;
+
+void step_assertion_failed(void *argument, const char *text)
+{
+    (void)argument;
+    (void)text;
+    if (!landing)
+        return;
+    check_set_hook(step_assertion_failed, NULL);
+    longjmp(*landing, 1);
+}
+
 static void run(struct scratch *s, uint32_t node, uint32_t event)
 {
+    jmp_buf place;
     load(s, node);
     s->heir = event >> EVENT_HEIR_SHIFT & 7;
     uint32_t number = event & EVENT_NUMBER;
-    int status = event & EVENT_MESSAGE ? receive(s, number) : happen(s, number);
-    if (status != 0)
-        s->nothing = true;
-    settle(s);
+    landing = &place;
+    if (setjmp(place) == 0) {
+        int status = event & EVENT_MESSAGE ? receive(s, number) : happen(s, number);
+        if (status != 0)
+            s->nothing = true;
+        settle(s);
+    } else {
+        fail(s, "the core's assertions hold (stderr says which does not)");
+        tell(s);
+        memset(s->core, 0, raft_size());
+    }
+    landing = NULL;
 }
 
 const struct outcome *step_node(struct scratch *s, uint32_t node, uint32_t event)
