@@ -300,6 +300,9 @@ const char *check_state(const struct expansion *x, const struct state *s, uint32
 
 /* ---- the way to it (explore_path.c) ---- */
 
+/* Adds the steps to the state in `slot`, and leaves a state that is it but for names in `at`. */
+void path_walk(struct expansion *x, const struct seen *seen, uint32_t slot,
+               struct explore_report *report, struct state *at);
 /* Fills in `violation` and `steps`; `slot` is that of the state before it. */
 void path_tell(struct expansion *x, const struct seen *seen, uint32_t slot,
                struct explore_report *report);

@@ -124,16 +124,16 @@ static const struct child *find_violation(struct expansion *x, const struct stat
     return NULL;
 }
 
-void path_tell(struct expansion *x, const struct seen *seen, uint32_t slot,
-               struct explore_report *report)
+void path_walk(struct expansion *x, const struct seen *seen, uint32_t slot,
+               struct explore_report *report, struct state *at)
 {
     size_t bytes = state_bytes(x->options), count = 0;
-    for (uint32_t at = slot; at != SEEN_NO_PARENT; at = seen_parent(seen, at))
+    for (uint32_t before = slot; before != SEEN_NO_PARENT; before = seen_parent(seen, before))
         count++;
     uint32_t *way = mem_calloc(count, sizeof(*way));
     for (size_t i = count; i > 0; i--, slot = seen_parent(seen, slot))
         way[i - 1] = slot;
-    struct state *at = mem_zalloc(bytes), *next = mem_zalloc(bytes);
+    struct state *next = mem_zalloc(bytes);
     expand_root(x, at);
     for (size_t i = 1; i < count; i++) {
         const struct child *c = find_next(x, at, seen, way[i]);
@@ -142,10 +142,19 @@ void path_tell(struct expansion *x, const struct seen *seen, uint32_t slot,
         expand_child(x, at, c, next);
         memcpy(at, next, bytes);
     }
+    mem_free(way);
+    mem_free(next);
+}
+
+void path_tell(struct expansion *x, const struct seen *seen, uint32_t slot,
+               struct explore_report *report)
+{
+    size_t bytes = state_bytes(x->options);
+    struct state *at = mem_zalloc(bytes), *next = mem_zalloc(bytes);
+    path_walk(x, seen, slot, report, at);
     const struct child *c = find_violation(x, at, next, &report->violation);
     ASSERT(c);
     add_step(report, x, at, c);
-    mem_free(way);
     mem_free(at);
     mem_free(next);
 }

@@ -233,6 +233,88 @@ static void test_seen(void)
     seen_release(&s);
 }
 
+/* ---- the way to a state ---- */
+
+enum { WALKED = 3000 };
+
+static struct state *state_of(const struct explore_options *o, char *states, uint32_t i)
+{
+    return (struct state *)(void *)(states + i * state_bytes(o));
+}
+
+/* A search by the simplest means: of the states in `states`, in order, all successors that are new.
+ * Returns the number of states. */
+static uint32_t fill(struct expansion *x, struct seen *seen, char *states, uint32_t *depths)
+{
+    const struct explore_options *o = x->options;
+    struct state *root = state_of(o, states, 0);
+    uint32_t count = 1;
+    expand_root(x, root);
+    depths[0] = 0;
+    REQUIRE(seen_add(seen, expand_fingerprint(x, root), SEEN_NO_PARENT, &root->slot) == SEEN_NEW);
+    for (uint32_t i = 0; i < count && count < WALKED; i++) {
+        const struct state *from = state_of(o, states, i);
+        expand(x, from);
+        for (uint32_t k = 0; k < x->count && count < WALKED; k++) {
+            const struct child *c = &x->children[k];
+            struct state *to = state_of(o, states, count);
+            uint32_t slot;
+            if (seen_add(seen, c->fingerprint, from->slot, &slot) != SEEN_NEW)
+                continue;
+            expand_child(x, from, c, to);
+            to->slot = slot;
+            struct fingerprint f = expand_fingerprint(x, to);
+            CHECK(f.hi == c->fingerprint.hi && f.lo == c->fingerprint.lo);
+            CHECK(check_state(x, to, c->action.node) == NULL);
+            depths[count++] = depths[i] + 1;
+        }
+    }
+    return count;
+}
+
+/* Ways are as long as their states are deep, and lead there. */
+static void test_ways(void)
+{
+    struct explore_options o = {.nodes = 3,
+                                .spares = 1,
+                                .messages = 3,
+                                .batch = 1,
+                                .symmetry = true,
+                                .slow_disk = true,
+                                .budgets = {[EXPLORE_TIMEOUTS] = 1,
+                                            [EXPLORE_PROPOSALS] = 1,
+                                            [EXPLORE_CRASHES] = 1,
+                                            [EXPLORE_CHANGES] = 1,
+                                            [EXPLORE_LOSSES] = 1}};
+    atomic_uint_fast64_t memory = 0;
+    struct symmetry symmetry;
+    struct seen seen;
+    symmetry_init(&symmetry, &o);
+    struct store *store = store_new(&symmetry, &memory);
+    struct expansion *x = expansion_new(&o, &symmetry, store);
+    seen_init(&seen, 1 << 16);
+    char *states = mem_calloc(WALKED, state_bytes(&o));
+    uint32_t *depths = mem_calloc(WALKED, sizeof(*depths));
+    uint32_t count = fill(x, &seen, states, depths);
+    CHECK_EQ(count, WALKED);
+    struct state *at = mem_zalloc(state_bytes(&o));
+    for (uint32_t i = 0; i < count; i += 97) {
+        struct explore_report r = {.violation = NULL};
+        path_walk(x, &seen, state_of(&o, states, i)->slot, &r, at);
+        CHECK_EQ(r.step_count, depths[i]);
+        CHECK(seen_is(&seen, state_of(&o, states, i)->slot, expand_fingerprint(x, at)));
+        for (size_t k = 0; k < r.step_count; k++)
+            CHECK(strncmp(r.steps[k].text, "node ", 5) == 0);
+        explore_report_release(&r);
+    }
+    mem_free(at);
+    mem_free(depths);
+    mem_free(states);
+    expansion_free(x);
+    store_free(store);
+    seen_release(&seen);
+}
+
 /* ---- searches ---- */
 
 static struct explore_options small(void)
@@ -444,6 +526,7 @@ static const struct test_case cases[] = {
     {"a packed core behaves alike", test_behaves},
     {"packing without room, unpacking what is cut off", test_no_room},
     {"fingerprints are found again, also after growing", test_seen},
+    {"a state's way leads to it", test_ways},
     {"a node alone", test_alone},
     {"small spaces have their sizes", test_sizes},
     {"threads make no difference", test_threads},
