@@ -189,6 +189,7 @@ test:
 		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
 		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..500 --jobs $(JOBS)' \
+		explore 'tests/sim/explore.sh 100000 $(BUILD)/bin/raftkv-check --jobs $(JOBS)' \
 		e2e '$(MAKE) --no-print-directory e2e'
 
 test-all:
@@ -198,6 +199,7 @@ test-all:
 		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
 		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..10000 --jobs $(JOBS)' \
+		explore 'tests/sim/explore.sh 10000000 $(BUILD)/bin/raftkv-check --jobs $(JOBS)' \
 		same 'tests/sim/same.sh 20 $(BUILD)/bin/raftkv-check $(BUILD)/clang/bin/raftkv-check' \
 		e2e '$(MAKE) --no-print-directory e2e' \
 		asan '$(MAKE) --no-print-directory asan' \

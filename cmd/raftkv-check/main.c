@@ -23,6 +23,7 @@ const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
 static const struct check_command *const commands[] = {
     &sim_command,
     &scenario_command,
+    &explore_command,
     NULL,
 };
 
