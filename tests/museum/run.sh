@@ -129,6 +129,15 @@ failing_lines() {
     grep -av '^ok ' "$1"
 }
 
+# As each kind of test tells it: distinct states, events of the simulation, steps of cores.
+count_events() {
+    local pattern found=
+    for pattern in '^states +([0-9]+) ' '(^| )([0-9]+) events[ ,]' '(^| )([0-9]+) steps, '; do
+        found=${found:-$(grep -aoE "$pattern" "$1" | tail -n 1 | tr -dc 0-9)}
+    done
+    echo "$found"
+}
+
 # Runs COMMAND in the tree where we are, and says what came of it.
 catch() { # COMMAND EXPECT
     local words status began ran events seed output=$room/$name.out
@@ -137,8 +146,7 @@ catch() { # COMMAND EXPECT
     run_timed "$output" "${words[@]}"
     status=$?
     ran=$(($(milliseconds) - began))
-    events=$(sed -nE 's/^states +([0-9]+) .*/\1/p; s/.*\b([0-9]+) events[ ,].*/\1/p; t
-        s/.*\b([0-9]+) steps[ ,].*/\1/p' "$output" | tail -n 1)
+    events=$(count_events "$output")
     seed=$(failing_lines "$output" | sed -nE 's/.*\bseed ([0-9]+).*/\1/p' | head -n 1)
     if [ $status = 124 ] || [ $status = 137 ]; then
         status='runs for ever'
