@@ -228,6 +228,7 @@ soak:
 
 include tests/lint/lint.mk
 -include tests/fuzz/fuzz.mk
+include tests/museum/museum.mk
 
 # --- the rest
 install: all
@@ -254,6 +255,7 @@ help:
 	@echo 'make sim          the simulator for SIM_TIME=60s'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
 	@echo 'make fuzz         libFuzzer, FUZZ_SECONDS=10 each'
+	@echo 'make museum       known bugs put back one by one, and caught; BUGS="18 54" for some'
 	@echo 'make lint         layers, symbols, format, clang, clang-tidy, cppcheck, shellcheck, tables'
 	@echo 'make asan|ubsan|tsan|cov   all tests with that instrumentation; totals in $(BUILD)/reports'
 	@echo 'make install      PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'

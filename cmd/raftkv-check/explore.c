@@ -194,7 +194,7 @@ static int run(int operand_count, const char *const *operands)
 const struct check_command explore_command = {
     .name = "explore",
     .usage = "[options]",
-    .summary = "searches all states that cores can reach within bounds",
+    .summary = "search all states that cores can reach within bounds",
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .footer = "Exit codes: 0 all seen, 9 violated, 10 a limit ended it (--depth, --states, "

@@ -87,7 +87,7 @@ static int print_program_help(const struct opt_set *set)
     buf_init(&footer, HELP_BYTES);
     ASSERT(buf_append_str(&footer, "Commands:\n") == 0);
     for (size_t i = 0; commands[i]; i++)
-        ASSERT(buf_printf(&footer, "  %-8s %s\n", commands[i]->name, commands[i]->summary) == 0);
+        ASSERT(buf_printf(&footer, "  %-9s %s\n", commands[i]->name, commands[i]->summary) == 0);
     ASSERT(buf_printf(&footer,
                       "\nraftkv-check COMMAND --help shows the options of a command.\n\n%s",
                       exit_codes) == 0);

@@ -329,6 +329,35 @@ static void test_bounded(void)
     end();
 }
 
+/* A peer that hangs takes none of the room of another. */
+static void test_hung(void)
+{
+    begin(10000);
+    uint16_t port;
+    char url[64];
+    int fd = http_listen(&port);
+    close(fd);
+    snprintf(url, sizeof(url), "http://127.0.0.1:%u", port);
+    peer_transport_address(f.transport, STRANGER, url);
+    f.manner = HOLDS;
+    for (int i = 0; i < LIMIT_PEER_INFLIGHT; i++)
+        send_type(i < LIMIT_PEER_APPENDS ? RAFT_APPEND : RAFT_HEARTBEAT, PEER);
+    f.wanted = LIMIT_PEER_INFLIGHT;
+    loop_run(f.loop);
+    is_u64(f.held_count, LIMIT_PEER_INFLIGHT, "nothing more goes to a peer that hangs");
+    send_type(RAFT_APPEND, STRANGER);
+    run(1);
+    is_i64(f.failure.code, ERR_UNREACHABLE, "an append to another is tried");
+    send_type(RAFT_HEARTBEAT, STRANGER);
+    run(1);
+    is_i64(f.failure.code, ERR_UNREACHABLE, "and a heartbeat");
+    f.manner = GOOD;
+    for (unsigned i = 0; i < LIMIT_PEER_INFLIGHT; i++)
+        answer(f.held[i], GOOD);
+    run(LIMIT_PEER_INFLIGHT);
+    end();
+}
+
 /* Whoever sends appends counts them: each is told of, however many others could not be sent. */
 static void test_refused_appends(void)
 {
@@ -433,6 +462,7 @@ int main(void)
     test_bad_replies();
     test_unreachable();
     test_bounded();
+    test_hung();
     test_refused_appends();
     test_large();
     test_forget();

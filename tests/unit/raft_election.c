@@ -74,6 +74,9 @@ static void stale_requests_are_refused(void)
             struct raft *r = cluster_core(c, 1);
             raft_term term = raft_term_current(r);
             raft_index last = raft_last_index(r);
+            cluster_tick(c, 1);
+            uint64_t wake_us = c->nodes[1].wake_us;
+            cluster_sleep(c, 1000);
             const struct raft_message *reply =
                 cluster_feed(c, 1,
                              (struct raft_message){.type = requests[i],
@@ -92,6 +95,7 @@ static void stale_requests_are_refused(void)
             CHECK_EQ(raft_last_index(r), last);
             CHECK_EQ(raft_commit_index(r), 1);
             CHECK_EQ(raft_leader(r), states[s] == RAFT_LEADER ? 1 : 0);
+            CHECK_EQ(c->nodes[1].wake_us, wake_us); /* the next election is not put off */
             cluster_free(c);
         }
     }

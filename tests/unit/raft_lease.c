@@ -233,6 +233,29 @@ static void restart_does_not_break_a_promise(void)
     cluster_free(c);
 }
 
+/* One that the leader has not reached for long stands as soon as its timeout is over, and finds the
+ * follower on whose promise the lease rests just started again. */
+static void restart_elects_nobody_beside_a_lease(void)
+{
+    struct cluster *c = cluster_new((struct cluster_plan){.voters = 3});
+    cluster_elect(c, 1);
+    cluster_run(c, 5 * HEARTBEAT);
+    cluster_cut_both(c, 1, 3);
+    cluster_run(c, 3 * ELECTION_TIMEOUT);
+    uint64_t stands_us = c->nodes[3].wake_us;
+    REQUIRE(stands_us > c->now_us + 1000);
+    cluster_run(c, stands_us - c->now_us - 1000);
+    REQUIRE(cluster_leader(c) == 1);
+    cluster_cut_both(c, 1, 2);
+    cluster_restart(c, 2);
+    cluster_run(c, 10000);
+    CHECK(raft_lease_until_us(cluster_core(c, 1)) > c->now_us);
+    CHECK_EQ(cluster_leader(c), 1);
+    cluster_run(c, 10 * ELECTION_TIMEOUT);
+    CHECK(cluster_leader(c) == 2 || cluster_leader(c) == 3);
+    cluster_free(c);
+}
+
 /* At a follower there is no lease: the read goes to the leader. */
 static void follower_takes_a_round(void)
 {
@@ -305,6 +328,7 @@ static const struct test_case cases[] = {
     {"§6.4.1 the lease is given up before a transfer", given_up_before_a_transfer},
     {"§6.4.1 while a lease holds nobody else is elected", lease_excludes_another_leader},
     {"§6.4.1 a restarted follower waits out its promise", restart_does_not_break_a_promise},
+    {"§6.4.1 … also when another one stands at once", restart_elects_nobody_beside_a_lease},
     {"§6.4.1 a follower's lease read goes to the leader", follower_takes_a_round},
     {"§6.4.1 a follower promises its minimum timeout in every reply, and keeps it",
      followers_promise},

@@ -5,6 +5,7 @@
  *
  *     RAFTKV_SEEDS=1..5000    those seeds instead of the few fixed ones
  *     RAFTKV_VERBOSE=1        every decision of every node
+ *     RAFTKV_FIRST=1          the first seed that fails is the last
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -455,7 +456,9 @@ int main(void)
     const char *verbose = getenv("RAFTKV_VERBOSE");
     struct totals sum = {0};
     for (uint64_t seed = from; seed <= to; seed++)
-        ok(run_seed(seed, verbose && *verbose == '1', &sum), "seed %" PRIu64, seed);
+        if (!ok(run_seed(seed, verbose && *verbose == '1', &sum), "seed %" PRIu64, seed) &&
+            getenv("RAFTKV_FIRST"))
+            break;
     diag("%" PRIu64 " steps, %" PRIu64 " entries committed, %" PRIu64 " elections, %" PRIu64
          " crashes, %" PRIu64 " snapshots installed, %" PRIu64 " changes, %" PRIu64
          " transfers, %" PRIu64 " reads, %" PRIu64 " by lease",

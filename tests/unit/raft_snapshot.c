@@ -450,15 +450,17 @@ static void installed_beside_writes(void)
     }
 }
 
-/* The completion of a write that was before it is told of only after it: those entries are gone. */
+/* The completion of writes that were before it is told of only after it: those entries are gone. */
 static void late_completion(void)
 {
     struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
     struct cluster_node *n = &c->nodes[1];
     cluster_disk_hold(c, 1);
-    cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2, 2, 2, 2), 1));
-    uint64_t persist = n->writes[0].persist;
-    n->write_count = 0; /* it is on the disk, nobody has said so yet */
+    cluster_append(c, 1, APPEND(2, 2, 1, 1, TERMS(2, 2), 1));
+    cluster_append(c, 1, APPEND(2, 2, 3, 2, TERMS(2, 2), 1));
+    REQUIRE(n->write_count == 2);
+    uint64_t persist = n->writes[1].persist;
+    n->write_count = 0; /* they are on the disk, nobody has said so yet */
     struct raft_snapshot s = snapshot_at(3, 3, 3, 0);
     cluster_install(c, 1, &s);
     cluster_disk_release(c, 1);

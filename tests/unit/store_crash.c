@@ -576,7 +576,8 @@ int main(void)
     }
     struct totals sum = {0};
     for (uint64_t seed = from; seed <= to; seed++)
-        ok(run_seed(seed, &sum), "seed %" PRIu64, seed);
+        if (!ok(run_seed(seed, &sum), "seed %" PRIu64, seed) && getenv("RAFTKV_FIRST"))
+            break;
     diag(
         "%u starts behind %u power losses and crashes, %u errors, %u ends without a word; %u times "
         "full, %u flushes, %u cuts, %u snapshots taken, %u installed (%u with a tail kept)",

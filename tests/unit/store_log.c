@@ -391,6 +391,13 @@ static void test_life(void)
     ok(id != 0 && state.created && !state.has_cluster && state.kv_generation == 1 &&
            state.last_index == 0 && state.run_count == 0,
        "a new log store");
+    struct log_store *wiped;
+    must(data_dir_open(store_fresh_path("wiped"), &second, &err) == 0);
+    must(log_store_open(second, "node1", &wiped, &state, &err) == 0);
+    ok(state.member_id != 0 && state.member_id != id,
+       "a wiped directory is another member, under the same name too");
+    must(log_store_close(wiped, &err) == 0);
+    data_dir_close(second);
     struct entry *e[3] = {store_entry(1, 3, 0), store_entry(2, 3, 100), store_entry(3, 5, 70000)};
     struct log_write w[2] = {
         {.hard_state = true, .term = 5, .vote = 77, .entries = e, .entry_count = 2},
