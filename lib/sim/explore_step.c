@@ -503,6 +503,7 @@ static int happen(struct scratch *s, uint32_t event)
     case EXPLORE_KINDS: break;
     }
     ASSERT(false);
+    return 0;
 }
 
 /* ---- the result ---- */
