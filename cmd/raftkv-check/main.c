@@ -23,6 +23,7 @@ const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
 static const struct check_command *const commands[] = {
     &sim_command,
     &scenario_command,
+    &explore_command,
     NULL,
 };
 
@@ -86,7 +87,7 @@ static int print_program_help(const struct opt_set *set)
     buf_init(&footer, HELP_BYTES);
     ASSERT(buf_append_str(&footer, "Commands:\n") == 0);
     for (size_t i = 0; commands[i]; i++)
-        ASSERT(buf_printf(&footer, "  %-8s %s\n", commands[i]->name, commands[i]->summary) == 0);
+        ASSERT(buf_printf(&footer, "  %-9s %s\n", commands[i]->name, commands[i]->summary) == 0);
     ASSERT(buf_printf(&footer,
                       "\nraftkv-check COMMAND --help shows the options of a command.\n\n%s",
                       exit_codes) == 0);

@@ -512,7 +512,8 @@ static int run_seeds(struct sim_setup *s, uint64_t first, uint64_t last)
     shared->last = last;
     shared->deadline_ms = time_ms > 0 ? began_ms + time_ms : 0;
     s->seed = run_many(s, job_count < JOBS_MAX ? job_count : JOBS_MAX, began_ms);
-    double seconds = (double)(clock_now_us() / 1000 - began_ms + 1) / 1000;
+    uint64_t took_ms = clock_now_us() / 1000 - began_ms + 1;
+    double seconds = (double)took_ms / 1000;
     struct totals t = sum();
     print_figures(&t, seconds);
     int status = json_file ? write_json(s, first, &t, seconds, s->seed > 0) : EXIT_DONE;

@@ -340,6 +340,22 @@ int raft_step(struct raft *r, const struct raft_event *event, struct raft_update
  * bytes, at a cost that grows with what is used. */
 void raft_copy(struct raft *to, const struct raft *from);
 
+/* ---- packing ---- */
+
+/* What decides of a core in few bytes: equal bytes are cores that behave alike. Left out are the
+ * options but for the id, all times, the generator, contexts and the trace; write numbers count
+ * from the last durable one, so RAFT_PERSISTED must name them so after unpacking. `rename` gives
+ * every id that occurs another, `rename[id]`, as if the members had been called so from the
+ * beginning; NULL: none. Returns the number of bytes; 0: they do not fit. */
+size_t raft_pack(const struct raft *r, const raft_id *rename, uint8_t *out, size_t out_bytes);
+/* `r` is a core or all zero; `options->id` is not looked at. Time is whoever steps the core to say:
+ * promises have ended, peers have answered just now, appends in flight are overdue. A leader's
+ * heartbeats and a follower's question about its reads are due one heartbeat interval after
+ * `now_us`, the end of a transfer and the patience with members that leave two, elections and
+ * check-quorum one election timeout. Returns 0 or ERR_BAD_REQUEST; then `r` is all zero. */
+int raft_unpack(struct raft *r, const struct raft_options *options, uint64_t now_us,
+                const uint8_t *bytes, size_t len);
+
 /* ---- looking at it ---- */
 
 enum raft_progress_state { RAFT_PROBE, RAFT_PIPELINE, RAFT_SNAPSHOT };

@@ -179,15 +179,22 @@ void sim_net_send(void *self, const struct peer_message *m)
         send_double(s, x, at_us + sim_draw(&s->net, 0, 3 * s->plan.link_slow_us));
 }
 
+static struct sim_exchange *awaited(struct sim_node *n, uint64_t context)
+{
+    struct sim *s = n->sim;
+    bool known = context > 0 && context <= s->exchange_count;
+    struct sim_exchange *x = &s->exchanges[known ? context - 1 : 0];
+    if (!known || !x->waiting || x->to != n->id || x->to_life != n->life)
+        sim_violated(s, "n%" PRIu64 " answers a request that does not wait for it", n->id);
+    return x;
+}
+
 void sim_net_reply(void *self, uint64_t context, const struct raft_message *m)
 {
     struct sim_node *n = self;
     struct sim *s = n->sim;
-    struct sim_exchange *x =
-        context > 0 && context <= s->exchange_count ? &s->exchanges[context - 1] : NULL;
+    struct sim_exchange *x = awaited(n, context);
     uint64_t at_us;
-    if (!x || !x->waiting || x->to != n->id || x->to_life != n->life)
-        sim_violated(s, "n%" PRIu64 " answers a request that does not wait for it", n->id);
     if (m->to != x->from || m->type != x->type + (RAFT_PRE_VOTE_REPLY - RAFT_PRE_VOTE))
         sim_violated(s, "n%" PRIu64 " answers a %s of n%" PRIu64 " with a %s to n%" PRIu64, n->id,
                      raft_message_name(x->type), x->from, raft_message_name(m->type), m->to);

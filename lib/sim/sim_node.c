@@ -13,10 +13,16 @@ enum { SIM_WALL_MS = 1 << 30, SIM_SECOND_US = 1000000, SIM_MILLION = 1000000 };
 
 /* ---- its clock ---- */
 
+/* Ticks of a microsecond in a second. */
+static uint64_t clock_rate(const struct sim_node *n)
+{
+    int64_t rate = SIM_MILLION + (int64_t)n->clock_ppm;
+    return (uint64_t)rate;
+}
+
 uint64_t sim_clock(const struct sim_node *n)
 {
-    uint64_t passed = n->sim->now_us - n->clock_since_us;
-    return n->clock_base_us + passed * (uint64_t)(SIM_MILLION + n->clock_ppm) / SIM_MILLION;
+    return n->clock_base_us + (n->sim->now_us - n->clock_since_us) * clock_rate(n) / SIM_MILLION;
 }
 
 uint64_t sim_wall_ms(const struct sim_node *n)
@@ -27,7 +33,7 @@ uint64_t sim_wall_ms(const struct sim_node *n)
 /* The first global time at which its clock shows at least so much. */
 static uint64_t global_time(const struct sim_node *n, uint64_t local_us)
 {
-    uint64_t rate = (uint64_t)(SIM_MILLION + n->clock_ppm);
+    uint64_t rate = clock_rate(n);
     if (local_us <= sim_clock(n))
         return n->sim->now_us;
     if (local_us - n->clock_base_us > UINT64_MAX / SIM_MILLION / 2)

@@ -52,20 +52,34 @@ static void later(struct sim *s, const struct sim_transfer *t, enum sim_event_ki
     sim_push(s, s->now_us + in_us, kind, (uint32_t)(t - s->transfers), t->generation);
 }
 
+static struct sim_transfer *under_way(struct sim *s, const struct sim_node *n, raft_id peer)
+{
+    for (size_t i = 0; i < SIM_TRANSFERS; i++) {
+        struct sim_transfer *t = &s->transfers[i];
+        if (t->generation > 0 && t->from == n->id && t->to == peer && t->from_life == n->life)
+            return t;
+    }
+    return NULL;
+}
+
+static struct sim_transfer *free_transfer(struct sim *s)
+{
+    size_t i = 0;
+    while (i < SIM_TRANSFERS && s->transfers[i].generation > 0)
+        i++;
+    ASSERT(i < SIM_TRANSFERS);
+    return &s->transfers[i];
+}
+
 void sim_snapshot_send(void *self, raft_id peer, raft_index index)
 {
     struct sim_node *n = self;
     struct sim *s = n->sim;
-    struct sim_transfer *free_one = NULL;
-    for (size_t i = 0; i < SIM_TRANSFERS; i++) {
-        struct sim_transfer *t = &s->transfers[i];
-        if (t->generation == 0)
-            free_one = t;
-        else if (t->from == n->id && t->to == peer && t->from_life == n->life)
-            return; /* its end is told */
-    }
-    ASSERT(free_one);
-    *free_one = (struct sim_transfer){
+    struct sim_transfer *t;
+    if (under_way(s, n, peer)) /* its end is told */
+        return;
+    t = free_transfer(s);
+    *t = (struct sim_transfer){
         .generation = ++s->generation,
         .from = n->id,
         .to = peer,
@@ -73,7 +87,7 @@ void sim_snapshot_send(void *self, raft_id peer, raft_index index)
         .term = raft_term_current(carry_raft(n->carry)),
         .wanted = index,
     };
-    later(s, free_one, SIM_COPIED, sim_draw(&s->disk, 100, 10 * s->plan.disk_range_us));
+    later(s, t, SIM_COPIED, sim_draw(&s->disk, 100, 10 * s->plan.disk_range_us));
 }
 
 static void copied(struct sim *s, struct sim_transfer *t)
