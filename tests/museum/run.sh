@@ -87,8 +87,10 @@ run_timed() { # FILE WORDS…
     # Many short syncs: memory, if there is some, is as good as a disk here.
     scratch=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$room")/raftkv-museum.XXXXXX")
     chmod 755 "$scratch" # tests look into theirs as another user
-    TMPDIR=$scratch RAFTKV_FIRST=1 timeout -k 5 "${seconds_max:-$SECONDS_MAX}" "$museum/run.sh" --run "$@" \
-        >"$file" 2>&1 </dev/null
+    { # without the shell's own word on a signal
+        TMPDIR=$scratch RAFTKV_FIRST=1 timeout -k 5 "${seconds_max:-$SECONDS_MAX}" \
+            "$museum/run.sh" --run "$@" >"$file" 2>&1 </dev/null
+    } 2>/dev/null
     status=$?
     rm -rf "$scratch"
     [ $status -le 128 ] || echo "# ended by signal $((status - 128))" >>"$file"
