@@ -97,6 +97,9 @@ endif
 sources := $(lib_sources) $(cmd_sources) $(support_sources) $(unit_sources) $(tool_sources) \
 	$(fuzz_sources)
 programs := $(sort $(notdir $(patsubst %/,%,$(dir $(cmd_sources)))))
+# Those that take longest first, so that nobody waits for one alone in the end.
+e2e_files := $(wildcard $(patsubst %,tests/e2e/%.bats,members examples cluster disk api_limits ctl))
+e2e_files += $(filter-out $(e2e_files),$(sort $(wildcard tests/e2e/*.bats)))
 shell_files := $(sort $(wildcard scripts/*.sh scripts/*.bash completions/*.sh tests/*.sh tests/*/*.sh tests/*/*.bash \
 	tests/e2e/*.bats examples/*.sh examples/*/*.sh .ci/run))
 man_pages := $(wildcard man/*.1)
@@ -171,7 +174,7 @@ prove := prove -j$(JOBS) --timer
 submake = $(MAKE) --no-print-directory -Otarget $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 unit_programs = $(unit_sources:%.c=$(abspath $(BUILD))/$(1)/%)
 run_units = $(prove) -e "" $(call unit_programs,$(1))
-run_e2e = set -- tests/e2e/*.bats; if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \
+run_e2e = set -- $(e2e_files); if [ -e "$$$$1" ]; then RAFTKV_BIN=$(abspath $(1)/bin) \
 	RAFTKV_TEST_BIN=$(abspath $(2)/bin) RAFTKV_TEST_TOOLS=$(abspath $(2)/tests/tools) \
 	$(prove) --failures --comments -e "bats --tap" "$$$$@"; else echo "no end-to-end tests"; fi
 
@@ -223,7 +226,7 @@ soak:
 	+@$(submake) all
 	+@$(submake) VARIANT=san all units tools
 	@RAFTKV_BIN=$(abspath $(BUILD)/bin) RAFTKV_TEST_BIN=$(abspath $(BUILD)/san/bin) \
-		RAFTKV_TEST_TOOLS=$(abspath $(BUILD)/san/tests/tools) JOBS=$(JOBS) \
+		RAFTKV_TEST_TOOLS=$(abspath $(BUILD)/san/tests/tools) JOBS=$(JOBS) E2E_FILES='$(e2e_files)' \
 		scripts/soak.sh $(N) $(BUILD)/reports/soak.txt $(call unit_programs,san)
 
 include tests/lint/lint.mk

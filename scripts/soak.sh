@@ -7,7 +7,8 @@ set -u
 rounds=$1 report=$2
 shift 2
 shopt -s nullglob
-files=(tests/e2e/*.bats)
+read -ra files <<<"${E2E_FILES:-}"
+[ ${#files[@]} -gt 0 ] || files=(tests/e2e/*.bats)
 first=${SEED:-$(date +%s)}
 jobs=${JOBS:-$(nproc)}
 log=$(mktemp)

@@ -202,7 +202,7 @@ uptime_ms() {
 }
 
 @test "lock: a renewal of unknown outcome does not end the command" {
-    in_background out "$REPO/examples/lock.sh" -t 9 shaky bash -c 'touch runs; until [ -e end ]; do sleep 0.05; done; exit 7'
+    in_background out "$REPO/examples/lock.sh" -t 21 shaky bash -c 'touch runs; until [ -e end ]; do sleep 0.05; done; exit 7'
     wait_until "$E2E_WAIT_SECONDS" test -e runs
     pause_node node1
     wait_until "$E2E_WAIT_SECONDS" has_line out 'may have been applied' || { resume_node node1; false; }

@@ -86,6 +86,7 @@ run_timed() { # FILE WORDS…
     shift
     # Many short syncs: memory, if there is some, is as good as a disk here.
     scratch=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$room")/raftkv-museum.XXXXXX")
+    chmod 755 "$scratch" # tests look into theirs as another user
     TMPDIR=$scratch RAFTKV_FIRST=1 timeout -k 5 "${seconds_max:-$SECONDS_MAX}" "$museum/run.sh" --run "$@" \
         >"$file" 2>&1 </dev/null
     status=$?

@@ -253,7 +253,7 @@ static void test_members(struct prng *p)
                         refused_and_named(replace(whole, &parts[i], values[k]), parts[i].name) &&
                         wrong;
             char doubled[128];
-            snprintf(doubled, sizeof(doubled), "1,\"%s\":1", parts[i].name);
+            snprintf(doubled, sizeof(doubled), "1,\"%.100s\":1", parts[i].name);
             twice = refused_and_named(replace(whole, &parts[i], doubled), parts[i].name) && twice;
         }
         ok(missing, "type %d: each missing member is refused and named", type);
