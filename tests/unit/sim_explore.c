@@ -338,7 +338,8 @@ static struct explore_report search(const struct explore_options *o, enum explor
     REQUIRE(code == 0);
     CHECK_EQ(r.end, end);
     CHECK(r.violation == NULL);
-    CHECK(r.memory_bytes <= o->memory_bytes + o->memory_bytes / 8); /* as threads look now and then */
+    CHECK(r.memory_bytes <=
+          o->memory_bytes + o->memory_bytes / 8); /* as threads look now and then */
     uint64_t states = 0, transitions = 0;
     for (uint32_t d = 0; d <= r.depth; d++)
         states += r.per_depth[d];
