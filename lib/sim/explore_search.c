@@ -259,6 +259,9 @@ static void set_crowded(struct search *s)
 static void grow(struct search *s)
 {
     uint64_t slots = s->seen.count;
+    set_crowded(s); /* other memory has been used meanwhile */
+    if (s->crowded == UINT64_MAX)
+        return;
     count_memory(s, (int64_t)(slots * (2 * SLOT_BYTES + MOVED_BYTES)));
     note_memory(s);
     uint32_t *moved = seen_grow(&s->seen);

@@ -6,11 +6,11 @@ set -u
 states=$1 program=$2
 shift 2
 
-# What each is to come across: name, then bounds. The spaces are larger than what is searched of them,
-# but for the first.
+# What each is to come across: name, then bounds. All spaces have more than ten million states, but
+# for the first, which is searched wholly.
 spaces='
 elections      --timeouts 3 --proposals 0 --messages 3
-logs           --timeouts 4 --proposals 1 --messages 2
+logs           --timeouts 4 --proposals 2 --messages 3
 network        --timeouts 3 --proposals 1 --messages 3 --losses 1 --duplicates 1 --heartbeats 1
 disks          --timeouts 3 --proposals 1 --messages 2 --crashes 2 --disk slow
 reads          --timeouts 3 --proposals 0 --messages 3 --reads 2 --crashes 1
