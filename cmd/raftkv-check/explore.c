@@ -137,6 +137,7 @@ static const char *end_text(enum explore_end end)
     case EXPLORE_STATES: return "inconclusive: --states ended it, nothing is violated so far";
     case EXPLORE_MEMORY: return "inconclusive: --memory ended it, nothing is violated so far";
     case EXPLORE_TIME: return "inconclusive: --time ended it, nothing is violated so far";
+    case EXPLORE_CUT: return "inconclusive: steps were left out, nothing is violated elsewhere";
     }
     return "";
 }
@@ -198,6 +199,6 @@ const struct check_command explore_command = {
     .options = options,
     .option_count = sizeof(options) / sizeof(options[0]),
     .footer = "Exit codes: 0 all seen, 9 violated, 10 a limit ended it (--depth, --states, "
-              "--memory, --time).\n",
+              "--memory, --time)\nor steps were left out (cut).\n",
     .run = run,
 };

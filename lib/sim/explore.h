@@ -95,6 +95,7 @@ enum explore_end {
     EXPLORE_STATES,
     EXPLORE_MEMORY,
     EXPLORE_TIME,
+    EXPLORE_CUT, /* all was seen but what `cut` steps lead to */
 };
 
 /* One of the steps of a counterexample. */

@@ -396,6 +396,8 @@ static void report_on(struct search *s, struct explore_report *report)
             report->per_kind[k] += s->workers[i].per_kind[k];
     }
     report->end = (enum explore_end)atomic_load(&s->end);
+    if (report->end == EXPLORE_WHOLE && report->cut > 0)
+        report->end = EXPLORE_CUT;
     report->seconds = (double)(clock_now_ns() - s->started_ns) / 1e9;
     note_memory(s);
     report->memory_bytes = atomic_load(&s->memory_most);
