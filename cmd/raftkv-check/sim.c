@@ -1,29 +1,21 @@
 /*
- * raftkv-check sim: many runs of the simulator, in several processes; on a violation the smallest
- * run that shows it, and how to see it again.
+ * raftkv-check sim: many runs of the simulator; on a violation the smallest run that shows it, and
+ * how to see it again.
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "cmd/raftkv-check/check.h"
+#include "cmd/raftkv-check/sim_jobs.h"
 #include "lib/base/check.h"
 #include "lib/base/clock.h"
 #include "lib/sim/sim.h"
 
 enum {
-    JOBS_MAX = 256,
-    SECOND_MS = 1000,
-    RUN_LIMIT_MS = 120000, /* of one run in real time: one takes well under a second */
     SEEDS_DEFAULT = 100,
     DESCRIPTION_BYTES = 2048,
 };
@@ -41,7 +33,7 @@ static const struct opt options[] = {
     {"nodes", 0, OPT_UINT, &nodes, "N", "voters at the beginning; drawn if not given", 1,
      SIM_VOTERS_MAX, NULL, NULL},
     {"jobs", 0, OPT_UINT, &jobs, "N", "processes at a time; as many as there are processors", 1,
-     JOBS_MAX, NULL, NULL},
+     SIM_JOBS_MAX, NULL, NULL},
     {"clients", 0, OPT_UINT, &clients, "N", "no more clients than so many", 1, SIM_CLIENTS_MAX,
      NULL, NULL},
     {"faults", 0, OPT_STRING, &faults_text, "N,N,…",
@@ -55,69 +47,6 @@ static const struct opt options[] = {
     {"json", 0, OPT_STRING, &json_file, "FILE", "write the figures of the campaign", 0, 0, NULL,
      NULL},
 };
-
-/* ---- figures, in memory that all processes share ---- */
-
-struct totals {
-    uint64_t seeds, steps, events, virtual_us;
-    uint64_t elections, installs, changes, transfers;
-    uint64_t writes, reads, scans, unknown, refused, replayed;
-    uint64_t faults[SIM_FAULT_KINDS];
-};
-
-struct worker {
-    pid_t pid;
-    uint64_t seed; /* that it runs now; 0: none */
-    uint64_t since_ms;
-    bool violated;
-    struct totals totals;
-};
-
-struct shared {
-    _Atomic uint64_t next;
-    _Atomic bool stop;
-    uint64_t last, deadline_ms; /* 0: none */
-    struct sim_result result;   /* of a run alone */
-    struct worker workers[JOBS_MAX];
-};
-
-static struct shared *shared;
-
-static void add(struct totals *t, const struct totals *more)
-{
-    uint64_t *to = (uint64_t *)t;
-    const uint64_t *from = (const uint64_t *)more;
-    for (size_t i = 0; i < sizeof(*t) / sizeof(uint64_t); i++)
-        to[i] += from[i];
-}
-
-static void add_result(struct totals *t, const struct sim_result *r)
-{
-    struct totals one = {.seeds = 1,
-                         .steps = r->steps,
-                         .events = r->events,
-                         .virtual_us = r->virtual_us,
-                         .elections = r->elections,
-                         .installs = r->installs,
-                         .changes = r->changes,
-                         .transfers = r->transfers,
-                         .writes = r->writes,
-                         .reads = r->reads,
-                         .scans = r->scans,
-                         .unknown = r->unknown,
-                         .refused = r->refused,
-                         .replayed = r->replayed};
-    memcpy(one.faults, r->faults, sizeof(one.faults));
-    add(t, &one);
-}
-
-static struct totals sum(void)
-{
-    struct totals t = {0};
-    for (size_t i = 0; i < JOBS_MAX; i++)
-        add(&t, &shared->workers[i].totals);
-    return t;
-}
 
 /* ---- options ---- */
 
@@ -205,167 +134,15 @@ static int parse_setup(struct sim_setup *s, uint64_t *first, uint64_t *last)
     return status;
 }
 
-/* ---- one run, in a process of its own ---- */
-
 static void write_line(void *file, const char *line)
 {
     fputs(line, file);
     putc('\n', file);
 }
 
-/* Waits for the end of `pid`, whose end of the pipe closes with it; kills it when time is over. */
-static int await(pid_t pid, int fd, int limit_ms)
-{
-    struct pollfd p = {.fd = fd, .events = POLLIN};
-    int status = 0;
-    if (poll(&p, 1, limit_ms) == 0)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    return status;
-}
-
-static void no_core(void)
-{
-    const struct rlimit none = {0, 0};
-    setrlimit(RLIMIT_CORE, &none);
-}
-
-static void died(struct sim_result *r, int status)
-{
-    r->violated = true;
-    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-        snprintf(r->what, sizeof(r->what), "the run does not end");
-    else
-        snprintf(r->what, sizeof(r->what), "the run's process died of signal %d",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : 0);
-}
-
-static bool run_apart(void *argument, const struct sim_setup *setup, struct sim_result *result)
-{
-    int fds[2];
-    (void)argument;
-    if (pipe(fds) != 0)
-        return false;
-    fflush(stdout);
-    memset(&shared->result, 0, sizeof(shared->result));
-    pid_t pid = fork();
-    if (pid == 0) {
-        no_core();
-        if (!freopen("/dev/null", "w", stderr))
-            _exit(EXIT_INTERNAL);
-        sim_run(setup, &shared->result);
-        if (setup->trace)
-            fflush(setup->trace_argument);
-        _exit(0);
-    }
-    close(fds[1]);
-    int status = pid > 0 ? await(pid, fds[0], RUN_LIMIT_MS) : 0;
-    close(fds[0]);
-    *result = shared->result;
-    if (pid > 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
-        died(result, status);
-    return pid > 0;
-}
-
-/* ---- many ---- */
-
-static void work(struct worker *w, const struct sim_setup *setup)
-{
-    static struct sim_result result;
-    struct sim_setup s = *setup;
-    no_core();
-    for (;;) {
-        s.seed = atomic_fetch_add(&shared->next, 1);
-        if (s.seed > shared->last || atomic_load(&shared->stop) ||
-            (shared->deadline_ms > 0 && clock_now_us() / 1000 >= shared->deadline_ms))
-            break;
-        w->since_ms = clock_now_us() / 1000;
-        w->seed = s.seed;
-        sim_run(&s, &result);
-        add_result(&w->totals, &result);
-        if (result.violated) {
-            w->violated = true;
-            atomic_store(&shared->stop, true);
-            _exit(0);
-        }
-        w->seed = 0;
-    }
-    _exit(0);
-}
-
-static void show_progress(uint64_t began_ms)
-{
-    struct totals t = sum();
-    uint64_t took_ms = clock_now_us() / 1000 - began_ms + 1;
-    uint64_t faults = 0;
-    for (int i = 0; i < SIM_FAULT_KINDS; i++)
-        faults += t.faults[i];
-    fprintf(stderr,
-            "\r%" PRIu64 " seeds, %" PRIu64 " steps, %" PRIu64 "/s, %.1f virtual hours, %" PRIu64
-            " faults ",
-            t.seeds, t.steps, t.steps * 1000 / took_ms, (double)t.virtual_us / 3.6e9, faults);
-}
-
-/* One that does not end is ended. */
-static void look_for_hangs(uint64_t job_count)
-{
-    for (uint64_t i = 0; i < job_count; i++) {
-        const struct worker *w = &shared->workers[i];
-        if (w->seed > 0 && clock_now_us() / 1000 > w->since_ms + RUN_LIMIT_MS)
-            kill(w->pid, SIGKILL);
-    }
-}
-
-/* The lowest seed that failed; 0: none did. */
-static uint64_t reap(uint64_t job_count)
-{
-    uint64_t seed = 0;
-    for (uint64_t i = 0; i < job_count; i++) {
-        struct worker *w = &shared->workers[i];
-        int status = 0;
-        if (w->pid <= 0)
-            continue;
-        while (waitpid(w->pid, &status, 0) < 0 && errno == EINTR) {
-        }
-        bool failed = w->violated || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
-        if (failed && w->seed > 0 && (seed == 0 || w->seed < seed))
-            seed = w->seed;
-    }
-    return seed;
-}
-
-static uint64_t run_many(const struct sim_setup *setup, uint64_t job_count, uint64_t began_ms)
-{
-    int fds[2];
-    if (pipe(fds) != 0)
-        return 0;
-    fflush(stdout);
-    for (uint64_t i = 0; i < job_count; i++) {
-        pid_t pid = fork();
-        if (pid == 0) {
-            close(fds[0]);
-            work(&shared->workers[i], setup);
-        }
-        shared->workers[i].pid = pid;
-    }
-    close(fds[1]);
-    bool live = isatty(STDERR_FILENO);
-    struct pollfd p = {.fd = fds[0], .events = POLLIN};
-    while (poll(&p, 1, SECOND_MS) <= 0) { /* its other ends close with the last worker */
-        look_for_hangs(job_count);
-        if (live)
-            show_progress(began_ms);
-    }
-    if (live)
-        fputs("\r\033[K", stderr);
-    close(fds[0]);
-    return reap(job_count);
-}
-
 /* ---- what is said ---- */
 
-static void print_figures(const struct totals *t, double seconds)
+static void print_figures(const struct sim_totals *t, double seconds)
 {
     printf("%" PRIu64 " seeds, %" PRIu64 " steps of cores, %" PRIu64
            " events, %.1f virtual hours in %.1f s: %.0f steps/s, %.0f times real time\n",
@@ -438,7 +215,7 @@ static void print_faults(const struct sim_setup *s)
 static void explain(struct sim_setup *s, struct sim_result *r)
 {
     printf("VIOLATED, seed %" PRIu64 ": %s\n%s", s->seed, r->what, r->last);
-    uint32_t runs = sim_minimise(s, r, run_apart, NULL);
+    uint32_t runs = sim_minimise(s, r, sim_jobs_alone, NULL);
     printf("\nThe smallest run found that fails (%u were tried) ends so:\n%s\n%sIts faults:\n",
            runs, r->what, r->last);
     print_faults(s);
@@ -447,7 +224,7 @@ static void explain(struct sim_setup *s, struct sim_result *r)
     printf(" --trace -\n");
 }
 
-static int write_json(const struct sim_setup *s, uint64_t first, const struct totals *t,
+static int write_json(const struct sim_setup *s, uint64_t first, const struct sim_totals *t,
                       double seconds, bool violated)
 {
     FILE *f = fopen(json_file, "w");
@@ -473,7 +250,7 @@ static int run_seed(struct sim_setup *s)
 {
     static struct sim_result result;
     char description[DESCRIPTION_BYTES];
-    struct totals t = {0};
+    struct sim_totals t = {0};
     struct err err;
     bool to_stdout = trace_file && strcmp(trace_file, "-") == 0;
     FILE *trace = to_stdout ? stdout : NULL;
@@ -487,11 +264,11 @@ static int run_seed(struct sim_setup *s)
                               (err_errno(&err, ERR_IO, errno, "%s", trace_file), &err));
     s->trace = trace ? write_line : NULL;
     s->trace_argument = trace;
-    run_apart(NULL, s, &result);
+    sim_jobs_alone(NULL, s, &result);
     s->trace = NULL;
     if (trace && !to_stdout)
         fclose(trace);
-    add_result(&t, &result);
+    sim_totals_add(&t, &result);
     print_figures(&t, (double)(clock_now_us() - began_us + 1) / 1e6);
     if (!result.violated)
         return EXIT_DONE;
@@ -508,20 +285,21 @@ static int run_seeds(struct sim_setup *s, uint64_t first, uint64_t last)
     long processors = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t job_count = jobs ? jobs : processors > 0 ? (uint64_t)processors : 1;
     uint64_t began_ms = clock_now_us() / 1000;
-    atomic_store(&shared->next, first);
-    shared->last = last;
-    shared->deadline_ms = time_ms > 0 ? began_ms + time_ms : 0;
-    s->seed = run_many(s, job_count < JOBS_MAX ? job_count : JOBS_MAX, began_ms);
+    struct sim_jobs all = {.first = first,
+                           .last = last,
+                           .time_ms = time_ms,
+                           .count = job_count < SIM_JOBS_MAX ? job_count : SIM_JOBS_MAX};
+    s->seed = sim_jobs_many(s, &all);
     uint64_t took_ms = clock_now_us() / 1000 - began_ms + 1;
     double seconds = (double)took_ms / 1000;
-    struct totals t = sum();
+    struct sim_totals t = sim_jobs_totals();
     print_figures(&t, seconds);
     int status = json_file ? write_json(s, first, &t, seconds, s->seed > 0) : EXIT_DONE;
     if (s->seed == 0) {
         printf("no violation\n");
         return status;
     }
-    run_apart(NULL, s, &result);
+    sim_jobs_alone(NULL, s, &result);
     if (result.violated)
         explain(s, &result);
     else
@@ -538,12 +316,9 @@ static int run_sim(int operand_count, const char *const *operands)
     int status = parse_setup(&setup, &first, &last);
     if (status != 0)
         return status;
-    shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED) {
-        struct err err;
-        err_errno(&err, ERR_IO, errno, "memory to share");
+    struct err err;
+    if (sim_jobs_init(&err) != 0)
         return command_failed(&sim_command, &err);
-    }
     setup.seed = first;
     return seed_text ? run_seed(&setup) : run_seeds(&setup, first, last);
 }
