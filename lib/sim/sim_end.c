@@ -26,6 +26,15 @@ static bool has_majority(const struct sim *s, const struct raft_configuration *c
     return voters == 0 || left > voters / 2;
 }
 
+/* A learner that is to become a voter may do so at any moment. */
+static bool has_its_learners(const struct raft_configuration *c, uint32_t frozen)
+{
+    for (uint32_t i = 0; i < c->count; i++)
+        if ((c->members[i].flags & RAFT_AUTO_PROMOTE) && frozen >> c->members[i].id & 1)
+            return false;
+    return true;
+}
+
 /* Of every configuration that may be in force: that is, of all in any log. */
 static bool can_spare(struct sim *s, uint32_t frozen)
 {
@@ -34,7 +43,7 @@ static bool can_spare(struct sim *s, uint32_t frozen)
         const struct raft_configuration *c = r ? raft_configuration_latest(r) : NULL;
         while (c && c->count > 0) {
             if (!has_majority(s, c, RAFT_VOTER, frozen) ||
-                !has_majority(s, c, RAFT_VOTER_OLD, frozen))
+                !has_majority(s, c, RAFT_VOTER_OLD, frozen) || !has_its_learners(c, frozen))
                 return false;
             c = c->index > 0 ? raft_configuration_at(r, c->index - 1) : NULL;
         }
