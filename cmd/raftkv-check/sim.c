@@ -134,10 +134,11 @@ static int parse_setup(struct sim_setup *s, uint64_t *first, uint64_t *last)
     return status;
 }
 
+/* A run that dies leaves its last decision behind. */
 static void write_line(void *file, const char *line)
 {
-    fputs(line, file);
-    putc('\n', file);
+    fprintf(file, "%s\n", line);
+    fflush(file);
 }
 
 /* ---- what is said ---- */
@@ -264,10 +265,12 @@ static int run_seed(struct sim_setup *s)
                               (err_errno(&err, ERR_IO, errno, "%s", trace_file), &err));
     s->trace = trace ? write_line : NULL;
     s->trace_argument = trace;
-    sim_jobs_alone(NULL, s, &result);
+    bool ran = sim_jobs_alone(NULL, s, &result);
     s->trace = NULL;
     if (trace && !to_stdout)
-        fclose(trace);
+        fclose(trace); /* the process that wrote it has flushed it */
+    if (!ran)
+        return command_failed(&sim_command, sim_jobs_error());
     sim_totals_add(&t, &result);
     print_figures(&t, (double)(clock_now_us() - began_us + 1) / 1e6);
     if (!result.violated)
@@ -289,7 +292,9 @@ static int run_seeds(struct sim_setup *s, uint64_t first, uint64_t last)
                            .last = last,
                            .time_ms = time_ms,
                            .count = job_count < SIM_JOBS_MAX ? job_count : SIM_JOBS_MAX};
-    s->seed = sim_jobs_many(s, &all);
+    struct err err;
+    if (sim_jobs_many(s, &all, &s->seed, &err) != 0 && s->seed == 0)
+        return command_failed(&sim_command, &err);
     uint64_t took_ms = clock_now_us() / 1000 - began_ms + 1;
     double seconds = (double)took_ms / 1000;
     struct sim_totals t = sim_jobs_totals();
@@ -299,7 +304,8 @@ static int run_seeds(struct sim_setup *s, uint64_t first, uint64_t last)
         printf("no violation\n");
         return status;
     }
-    sim_jobs_alone(NULL, s, &result);
+    if (!sim_jobs_alone(NULL, s, &result))
+        return command_failed(&sim_command, sim_jobs_error());
     if (result.violated)
         explain(s, &result);
     else

@@ -22,6 +22,7 @@
 enum {
     SECOND_MS = 1000,
     RUN_LIMIT_MS = 120000, /* of one run in real time: one takes well under a second */
+    EXIT_NOT_RUN = 75,     /* of a process that could not do what it is for */
 };
 
 struct worker {
@@ -41,6 +42,7 @@ struct shared {
 };
 
 static struct shared *shared;
+static struct err failure;
 
 static void add(struct sim_totals *t, const struct sim_totals *more)
 {
@@ -84,6 +86,11 @@ int sim_jobs_init(struct err *err)
     return shared != MAP_FAILED ? 0 : err_errno(err, ERR_IO, errno, "memory to share");
 }
 
+const struct err *sim_jobs_error(void)
+{
+    return &failure;
+}
+
 /* ---- one run ---- */
 
 /* Waits for the end of `pid`, whose end of the pipe closes with it; kills it when time is over. */
@@ -118,27 +125,35 @@ bool sim_jobs_alone(void *argument, const struct sim_setup *setup, struct sim_re
 {
     int fds[2];
     (void)argument;
-    if (pipe(fds) != 0)
+    if (pipe(fds) != 0) {
+        err_errno(&failure, ERR_IO, errno, "a pipe");
         return false;
+    }
     fflush(stdout);
     memset(&shared->result, 0, sizeof(shared->result));
     pid_t pid = fork();
     if (pid == 0) {
         no_core();
         if (!freopen("/dev/null", "w", stderr))
-            _exit(EXIT_INTERNAL);
+            _exit(EXIT_NOT_RUN);
         sim_run(setup, &shared->result);
-        if (setup->trace)
-            fflush(setup->trace_argument);
-        _exit(0);
+        _exit(setup->trace && ferror(setup->trace_argument) ? EXIT_NOT_RUN : 0);
     }
+    if (pid < 0)
+        err_errno(&failure, ERR_IO, errno, "a process");
     close(fds[1]);
     int status = pid > 0 ? await(pid, fds[0], RUN_LIMIT_MS) : 0;
     close(fds[0]);
+    if (pid < 0)
+        return false;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == EXIT_NOT_RUN) {
+        err_set(&failure, ERR_IO, "the run's process cannot write the trace");
+        return false;
+    }
     *result = shared->result;
-    if (pid > 0 && (!WIFEXITED(status) || WEXITSTATUS(status) != 0))
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         died(result, status);
-    return pid > 0;
+    return true;
 }
 
 /* ---- many ---- */
@@ -190,30 +205,37 @@ static void look_for_hangs(uint64_t job_count)
     }
 }
 
-/* The lowest seed that failed; 0: none did. */
-static uint64_t reap(uint64_t job_count)
+/* The lowest seed that failed; 0: none did. `whole`: each worker was there, and ended by itself or
+ * in a run that counts as failed. */
+static uint64_t reap(uint64_t job_count, bool *whole)
 {
     uint64_t seed = 0;
+    *whole = true;
     for (uint64_t i = 0; i < job_count; i++) {
         struct worker *w = &shared->workers[i];
         int status = 0;
-        if (w->pid <= 0)
+        if (w->pid <= 0) {
+            *whole = false;
             continue;
+        }
         while (waitpid(w->pid, &status, 0) < 0 && errno == EINTR) {
         }
         bool failed = w->violated || !WIFEXITED(status) || WEXITSTATUS(status) != 0;
         if (failed && w->seed > 0 && (seed == 0 || w->seed < seed))
             seed = w->seed;
+        *whole = *whole && (!failed || w->seed > 0);
     }
     return seed;
 }
 
-uint64_t sim_jobs_many(const struct sim_setup *setup, const struct sim_jobs *jobs)
+int sim_jobs_many(const struct sim_setup *setup, const struct sim_jobs *jobs, uint64_t *seed,
+                  struct err *err)
 {
     uint64_t began_ms = clock_now_us() / 1000, job_count = jobs->count;
     int fds[2];
+    bool whole;
     if (pipe(fds) != 0)
-        return 0;
+        return err_errno(err, ERR_IO, errno, "a pipe");
     atomic_store(&shared->next, jobs->first);
     shared->last = jobs->last;
     shared->deadline_ms = jobs->time_ms > 0 ? began_ms + jobs->time_ms : 0;
@@ -237,5 +259,6 @@ uint64_t sim_jobs_many(const struct sim_setup *setup, const struct sim_jobs *job
     if (live)
         fputs("\r\033[K", stderr);
     close(fds[0]);
-    return reap(job_count);
+    *seed = reap(job_count, &whole);
+    return whole ? 0 : err_set(err, ERR_IO, "a process could not be made, or died between runs");
 }

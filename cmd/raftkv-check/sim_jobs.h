@@ -24,12 +24,14 @@ struct sim_jobs {
 };
 
 int sim_jobs_init(struct err *err); /* before all others */
-/* Runs one; a process that dies or does not end is a violation too. false: no process could be
- * made. `argument` is for sim_minimise's sake. */
+/* Runs one; a process that dies or does not end is a violation too. false: it could not be run, or
+ * its trace not be written, and sim_jobs_error says why. `argument` is for sim_minimise's sake. */
 bool sim_jobs_alone(void *argument, const struct sim_setup *setup, struct sim_result *result);
-/* Runs many until one fails, with a live line on stderr if that is a terminal. Returns the lowest
- * seed that failed; 0: none did. */
-uint64_t sim_jobs_many(const struct sim_setup *setup, const struct sim_jobs *jobs);
+/* Runs many until one fails, with a live line on stderr if that is a terminal. *seed: the lowest
+ * that failed; 0: none did. An error: not all that was asked for was run. */
+int sim_jobs_many(const struct sim_setup *setup, const struct sim_jobs *jobs, uint64_t *seed,
+                  struct err *err);
+const struct err *sim_jobs_error(void);
 struct sim_totals sim_jobs_totals(void); /* of sim_jobs_many */
 void sim_totals_add(struct sim_totals *t, const struct sim_result *r);
 

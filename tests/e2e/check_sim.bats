@@ -92,9 +92,25 @@ END
     run check sim --seed 1 --trace "$BATS_TEST_TMPDIR/no/such"
     assert_failure 70
     assert_output --partial 'no/such'
+    run check sim --seed 1 --trace /dev/full
+    assert_failure 70
+    assert_output --partial 'cannot write the trace'
     run check sim --seeds 1..2 --json "$BATS_TEST_TMPDIR/no/such"
     assert_failure 70
     assert_output --partial 'no/such'
+}
+
+@test "sim: where no process can be made nothing is said to hold" {
+    local as=()
+    [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    "${as[@]}" test -x "$RAFTKV_BIN/raftkv-check" || skip "the program is out of reach"
+    for args in '--seeds 1..2' '--seed 1'; do
+        # shellcheck disable=SC2086
+        run "${as[@]}" bash -c 'ulimit -u 0; exec "$@"' - "$RAFTKV_BIN/raftkv-check" sim $args
+        assert_failure 70
+        refute_line 'no violation'
+        assert_output --partial 'process'
+    done
 }
 
 @test "commands: help, version, and what is none" {
