@@ -264,7 +264,7 @@ int carry_step(struct carry *c, struct raft_event *event, struct entry **attache
     int code = raft_step(c->raft, event, &u);
 
     if (c->io.stepped) {
-        c->io.stepped(c->io.self, event, &u);
+        c->io.stepped(c->io.self, event);
     }
     c->wake_us = u.wake_us;
     if (u.proposed_first > 0) {

@@ -136,7 +136,7 @@ struct carry_io {
     void (*state_changed)(void *self); /* state, term, leader, or whether we were removed */
     /* The core has taken this step, nothing of its update is carried out yet. For those who only
      * look on; NULL: nobody does. */
-    void (*stepped)(void *self, const struct raft_event *event, const struct raft_update *update);
+    void (*stepped)(void *self, const struct raft_event *event);
 };
 
 struct carry_options {

@@ -200,7 +200,7 @@ void sim_check_started(struct sim_node *n)
     raft_copy(n->before, carry_raft(n->carry));
 }
 
-void sim_check_stepped(void *self, const struct raft_event *event, const struct raft_update *update)
+void sim_check_stepped(void *self, const struct raft_event *event)
 {
     struct sim_node *n = self;
     struct sim *s = n->sim;
@@ -208,7 +208,6 @@ void sim_check_stepped(void *self, const struct raft_event *event, const struct 
     bool led = raft_state(n->before) == RAFT_LEADER, leads = raft_state(r) == RAFT_LEADER;
     raft_index durable = raft_durable_index(r);
     const char *broken;
-    (void)update;
     s->result->steps++;
     if (s->setup.trace)
         trace(n, r);

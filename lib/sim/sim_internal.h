@@ -527,8 +527,7 @@ void sim_fault_end(struct sim *s, uint32_t fault, raft_id id);
 void sim_heal_node(struct sim_node *n);
 
 /* sim_check.c */
-void sim_check_stepped(void *self, const struct raft_event *event,
-                       const struct raft_update *update);
+void sim_check_stepped(void *self, const struct raft_event *event);
 void sim_check_written(struct sim_node *n, const struct entry *e);
 void sim_check_started(struct sim_node *n);
 void sim_check_reply(struct sim_node *n, const struct raft_message *m);
