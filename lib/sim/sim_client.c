@@ -392,7 +392,7 @@ static void written(struct sim *s, struct sim_client *c, struct sim_op *op)
     sim_model_told(s, op, op->answer.result.replayed);
     s->result->writes++;
     s->result->replayed += op->answer.result.replayed;
-    s->succeeded++;
+    s->succeeded += s->frozen_us > 0 && s->model.records[op->record].asked_us >= s->frozen_us;
     c->known = true;
     idle(s, c);
 }

@@ -74,7 +74,7 @@ static uint64_t bound_us(const struct sim *s)
 
 static bool has_succeeded(struct sim *s)
 {
-    return s->succeeded > s->succeeded_before;
+    return s->succeeded > 0;
 }
 
 /* A node that a configuration names, and that still exists, has all that its leader has. */
@@ -135,7 +135,7 @@ static void progress(struct sim *s)
         n->paused_until_us = s->now_us + bound_us(s);
         sim_node_due(n, SIM_DUE_WAKE, n->due_us[SIM_DUE_WAKE]);
     }
-    s->succeeded_before = s->succeeded;
+    s->frozen_us = s->now_us; /* an answer that was on its way already is no progress */
     s->only_writes = true;
     sim_run_until(s, s->now_us + bound_us(s), has_succeeded);
     if (!has_succeeded(s) && s->setup.until_us == 0)

@@ -415,7 +415,8 @@ struct sim {
     struct sim_client clients[SIM_CLIENTS_MAX + 1];
     bool quiet; /* clients begin nothing new */
     bool only_writes;
-    uint64_t succeeded, succeeded_before; /* writes that a client was told of */
+    uint64_t frozen_us; /* since when a majority is on its own; 0: not yet */
+    uint64_t succeeded; /* writes asked for since, that a client was told of */
 
     struct sim_job jobs[SIM_ADMIN_JOBS];
     uint32_t job_count;
