@@ -192,7 +192,7 @@ static int run(int operand_count, const char *const *operands)
     return end == EXPLORE_VIOLATED ? EXIT_VIOLATED : EXIT_INCONCLUSIVE;
 }
 
-const struct check_command explore_command = {
+const struct program_command explore_command = {
     .name = "explore",
     .usage = "[options]",
     .summary = "search all states that cores can reach within bounds",

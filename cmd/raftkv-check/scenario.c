@@ -152,7 +152,7 @@ static int run_script(const char *path, struct totals *totals, struct err *err)
 
 static int run_scenario(int count, const char *const *paths);
 
-const struct check_command scenario_command = {
+const struct program_command scenario_command = {
     .name = "scenario",
     .usage = "[options] FILE…",
     .summary = "run scripts of well-known situations and compare the decisions",

@@ -329,7 +329,7 @@ static int run_sim(int operand_count, const char *const *operands)
     return seed_text ? run_seed(&setup) : run_seeds(&setup, first, last);
 }
 
-const struct check_command sim_command = {
+const struct program_command sim_command = {
     .name = "sim",
     .usage = "[options]",
     .summary = "run whole clusters in virtual time, with faults",

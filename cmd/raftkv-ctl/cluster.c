@@ -121,10 +121,13 @@ static int run_status(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command status_command = {
-    .name = "status",
-    .usage = "[options]",
-    .summary = "show the cluster and its members",
-    .operands_max = 0,
+    .command =
+        {
+            .name = "status",
+            .usage = "[options]",
+            .summary = "show the cluster and its members",
+            .operands_max = 0,
+        },
     .run = run_status,
 };
 
@@ -192,7 +195,7 @@ static int transfer(struct ctl *c, const char *to)
     struct buf body;
     char old[sizeof(s.leader)];
     if (to && !member_name_valid(to, strlen(to)))
-        return ctl_usage(c, "\"%.80s\" is no name or id of a member", to);
+        return command_usage(c->command, "\"%.80s\" is no name or id of a member", to);
     int status = await_leader(c, &s);
     if (status != EXIT_DONE)
         return status;
@@ -213,7 +216,7 @@ static int run_leader(struct ctl *c, int argc, const char *const *argv)
 {
     struct api_status s;
     if (argc > 0 && strcmp(argv[0], "transfer") != 0)
-        return ctl_usage(c, "unknown subcommand '%.64s': want transfer", argv[0]);
+        return command_usage(c->command, "unknown subcommand '%.64s': want transfer", argv[0]);
     if (argc > 0)
         return transfer(c, argc > 1 ? argv[1] : NULL);
     int status = await_leader(c, &s);
@@ -221,11 +224,14 @@ static int run_leader(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command leader_command = {
-    .name = "leader",
-    .usage = "[options] | transfer [ID]",
-    .summary = "show the leader, or hand leadership over",
-    .footer = "ID is a name or a member id; without it, the best follower takes over.\n",
-    .operands_max = 2,
+    .command =
+        {
+            .name = "leader",
+            .usage = "[options] | transfer [ID]",
+            .summary = "show the leader, or hand leadership over",
+            .footer = "ID is a name or a member id; without it, the best follower takes over.\n",
+            .operands_max = 2,
+        },
     .run = run_leader,
 };
 
@@ -272,10 +278,13 @@ static int run_node(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command node_command = {
-    .name = "node",
-    .usage = "[options]",
-    .summary = "show what each endpoint says of itself",
-    .operands_max = 0,
+    .command =
+        {
+            .name = "node",
+            .usage = "[options]",
+            .summary = "show what each endpoint says of itself",
+            .operands_max = 0,
+        },
     .run = run_node,
 };
 
@@ -314,7 +323,7 @@ static int check_health(struct ctl *c, size_t endpoint, struct table *t)
         ctl_print_body(c);
     if (c->reply.status == 200)
         return EXIT_DONE;
-    ctl_note("%s: not healthy: %s (%s)", c->command, h.status, c->reply.endpoint);
+    ctl_note("%s: not healthy: %s (%s)", c->command->name, h.status, c->reply.endpoint);
     return EXIT_UNAVAILABLE;
 }
 
@@ -339,10 +348,13 @@ static int run_health(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command health_command = {
-    .name = "health",
-    .usage = "[options]",
-    .summary = "ask each endpoint whether it is well",
-    .footer = "Exit status 4 if one of them is not, or does not answer.\n",
-    .operands_max = 0,
+    .command =
+        {
+            .name = "health",
+            .usage = "[options]",
+            .summary = "ask each endpoint whether it is well",
+            .footer = "Exit status 4 if one of them is not, or does not answer.\n",
+            .operands_max = 0,
+        },
     .run = run_health,
 };

@@ -11,35 +11,21 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
-#include "lib/base/opt.h"
+#include "lib/base/program.h"
 #include "lib/client/client.h"
 
 enum ctl_output { OUTPUT_TEXT, OUTPUT_JSON };
 
-enum {
-    EXIT_DONE = 0,
-    EXIT_NOT_FOUND = 1,
-    EXIT_USAGE = 2,
-    EXIT_UNAVAILABLE = 4,
-    EXIT_INTERNAL = 70
-};
-
 struct ctl {
     enum ctl_output output;
     uint64_t timeout_ms;
-    const char *command; /* as messages name it */
+    const struct program_command *command;
     struct client *client;
     struct client_reply reply; /* of the last call */
 };
 
 struct ctl_command {
-    const char *name;
-    const char *usage;   /* "[options] KEY" */
-    const char *summary; /* one line, in the list of commands too */
-    const char *footer;  /* of --help; NULL: none */
-    const struct opt *options;
-    size_t option_count;
-    int operands_min, operands_max; /* max -1: any number */
+    struct program_command command; /* first, and without a `run` of its own */
     int (*run)(struct ctl *c, int argc, const char *const *argv);
 };
 
@@ -48,17 +34,12 @@ extern const struct ctl_command put_command, get_command, delete_command, scan_c
 
 /* ---- output.c ---- */
 
-/* "raftkv-ctl: COMMAND: …" on stderr; ctl_usage returns EXIT_USAGE, so that it can end a command.
- */
-int ctl_usage(const struct ctl *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* The end of a call that failed; the exit status that belongs to it. `about` (may be NULL) names
  * what was asked for. */
 int ctl_failed(const struct ctl *c, int code, const struct err *err, const char *about);
 void ctl_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* The body of the last reply and a newline. */
 void ctl_print_body(const struct ctl *c);
-/* Flushes stdout; EXIT_INTERNAL and a message if something could not be written, else `status`. */
-int ctl_finish(int status);
 /* A key as messages show it: quoted, what is not printable as \xNN, cut to fit. */
 enum { SHOWN_KEY_BYTES = 160 };
 const char *shown_key(const char *key, char out[SHOWN_KEY_BYTES]);

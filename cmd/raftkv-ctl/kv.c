@@ -85,11 +85,11 @@ static int run_put(struct ctl *c, int argc, const char *const *argv)
 {
     const char *file = put_file;
     if (put_file && argc == 2)
-        return ctl_usage(c, "VALUE and --file exclude each other");
+        return command_usage(c->command, "VALUE and --file exclude each other");
     if (put_absent && put_version > 0)
-        return ctl_usage(c, "--if-absent and --if-version exclude each other");
+        return command_usage(c->command, "--if-absent and --if-version exclude each other");
     if (argc == 1 && !file)
-        return ctl_usage(c, "a value is missing: VALUE, - or --file FILE");
+        return command_usage(c->command, "a value is missing: VALUE, - or --file FILE");
     if (argc == 2 && strcmp(argv[1], "-") == 0)
         file = "-";
     if (!file)
@@ -107,14 +107,17 @@ static int run_put(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command put_command = {
-    .name = "put",
-    .usage = "[options] KEY VALUE | KEY - | KEY --file FILE",
-    .summary = "store a value under a key, print its version",
-    .footer = "- takes the value from standard input. Behind -- nothing is an option.\n",
-    .options = put_options,
-    .option_count = sizeof(put_options) / sizeof(put_options[0]),
-    .operands_min = 1,
-    .operands_max = 2,
+    .command =
+        {
+            .name = "put",
+            .usage = "[options] KEY VALUE | KEY - | KEY --file FILE",
+            .summary = "store a value under a key, print its version",
+            .footer = "- takes the value from standard input. Behind -- nothing is an option.\n",
+            .options = put_options,
+            .option_count = sizeof(put_options) / sizeof(put_options[0]),
+            .operands_min = 1,
+            .operands_max = 2,
+        },
     .run = run_put,
 };
 
@@ -141,12 +144,15 @@ static int run_get(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command get_command = {
-    .name = "get",
-    .usage = "[options] KEY",
-    .summary = "print the bytes of a value",
-    .footer = "A newline is added only on a terminal. A missing key is exit status 1.\n",
-    .operands_min = 1,
-    .operands_max = 1,
+    .command =
+        {
+            .name = "get",
+            .usage = "[options] KEY",
+            .summary = "print the bytes of a value",
+            .footer = "A newline is added only on a terminal. A missing key is exit status 1.\n",
+            .operands_min = 1,
+            .operands_max = 1,
+        },
     .run = run_get,
 };
 
@@ -168,7 +174,7 @@ static int run_delete(struct ctl *c, int argc, const char *const *argv)
     char shown[SHOWN_KEY_BYTES];
     int status = EXIT_DONE;
     if (delete_version > 0 && argc > 1)
-        return ctl_usage(c, "--if-version goes with one key");
+        return command_usage(c->command, "--if-version goes with one key");
     for (int i = 0; i < argc; i++) {
         struct err err;
         int code = client_delete(c->client, slice_str(argv[i]), condition, delete_version,
@@ -180,7 +186,7 @@ static int run_delete(struct ctl *c, int argc, const char *const *argv)
         else
             printf("%s\n", c->reply.deleted ? "deleted" : "not there");
         if (!c->reply.deleted && delete_must_exist) {
-            ctl_note("%s %s: not found", c->command, shown_key(argv[i], shown));
+            ctl_note("%s %s: not found", c->command->name, shown_key(argv[i], shown));
             status = EXIT_NOT_FOUND;
         }
     }
@@ -188,13 +194,16 @@ static int run_delete(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command delete_command = {
-    .name = "delete",
-    .usage = "[options] KEY…",
-    .summary = "delete keys, one after the other",
-    .footer = "A key that is not there is no error. The first failure ends the command.\n",
-    .options = delete_options,
-    .option_count = sizeof(delete_options) / sizeof(delete_options[0]),
-    .operands_min = 1,
-    .operands_max = -1,
+    .command =
+        {
+            .name = "delete",
+            .usage = "[options] KEY…",
+            .summary = "delete keys, one after the other",
+            .footer = "A key that is not there is no error. The first failure ends the command.\n",
+            .options = delete_options,
+            .option_count = sizeof(delete_options) / sizeof(delete_options[0]),
+            .operands_min = 1,
+            .operands_max = -1,
+        },
     .run = run_delete,
 };

@@ -179,7 +179,7 @@ static int begin(struct ctl *c, const char *id, const char *what, struct buf *pa
                  struct api_status *s)
 {
     if (!member_name_valid(id, strlen(id))) { /* a member id in hex is one, too */
-        ctl_usage(c, "\"%.80s\" is no name or id of a member", id);
+        command_usage(c->command, "\"%.80s\" is no name or id of a member", id);
         return EXIT_USAGE;
     }
     ASSERT(buf_printf(path, "/members/%s%s", id, what) == 0);
@@ -204,10 +204,10 @@ static int request_body(struct ctl *c, const char *name, const char *url, bool w
     struct api_member_request request = {.auto_promote = !stay_learner};
     snprintf(request.name, sizeof(request.name), "%s", name);
     if (strlen(url) >= sizeof(request.url))
-        return ctl_usage(c, "the URL is too long");
+        return command_usage(c->command, "the URL is too long");
     snprintf(request.url, sizeof(request.url), "%s", url);
     if (api_member_request_encode(&request, with_auto_promote, body) != 0)
-        return ctl_usage(c, "this name or URL cannot be sent");
+        return command_usage(c->command, "this name or URL cannot be sent");
     return EXIT_DONE;
 }
 
@@ -216,7 +216,8 @@ static int add(struct ctl *c, const char *const *argv, struct buf *path, struct 
     (void)path;
     struct goal g = {.verb = "add", .url = argv[1], .role = stay_learner ? "learner" : "voter"};
     if (!set_name(&g, argv[0]))
-        return ctl_usage(c, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}", argv[0]);
+        return command_usage(c->command, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}",
+                             argv[0]);
     int status = request_body(c, argv[0], argv[1], true, body);
     return status == EXIT_DONE
                ? change(c, &g, CLIENT_POST, "/members", slice_of(body->data, body->len))
@@ -258,7 +259,8 @@ static int replace(struct ctl *c, const char *const *argv, struct buf *path, str
         return status;
     set_goes(&g, by_text(&s, argv[0]));
     if (!set_name(&g, argv[1]))
-        return ctl_usage(c, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}", argv[1]);
+        return command_usage(c->command, "\"%.80s\" is no name: want [A-Za-z0-9._-]{1,64}",
+                             argv[1]);
     status = request_body(c, argv[1], argv[2], false, body);
     return status == EXIT_DONE ? change(c, &g, CLIENT_POST, (const char *)path->data,
                                         slice_of(body->data, body->len))
@@ -300,8 +302,8 @@ static int run_member(struct ctl *c, int argc, const char *const *argv)
         if (strcmp(argv[0], verbs[i].name) != 0)
             continue;
         if (argc - 1 != verbs[i].operands)
-            return ctl_usage(c, "too %s arguments: want %s",
-                             argc - 1 < verbs[i].operands ? "few" : "many", verbs[i].usage);
+            return command_usage(c->command, "too %s arguments: want %s",
+                                 argc - 1 < verbs[i].operands ? "few" : "many", verbs[i].usage);
         buf_init(&path, BODY_BYTES);
         buf_init(&body, BODY_BYTES);
         int status = verbs[i].run(c, argv + 1, &path, &body);
@@ -309,19 +311,24 @@ static int run_member(struct ctl *c, int argc, const char *const *argv)
         buf_release(&body);
         return status;
     }
-    return ctl_usage(c, "unknown subcommand '%.64s': want list, add, remove, promote or replace",
-                     argv[0]);
+    return command_usage(c->command,
+                         "unknown subcommand '%.64s': want list, add, remove, promote or replace",
+                         argv[0]);
 }
 
 const struct ctl_command member_command = {
-    .name = "member",
-    .usage = "[options] list | add NAME URL | remove ID | promote ID | replace ID NAME URL",
-    .summary = "show and change the members",
-    .footer = "ID is a name or a member id. A change is waited for; what it does meanwhile stands "
-              "on\nstandard error.\n",
-    .options = member_options,
-    .option_count = sizeof(member_options) / sizeof(member_options[0]),
-    .operands_min = 1,
-    .operands_max = 4,
+    .command =
+        {
+            .name = "member",
+            .usage = "[options] list | add NAME URL | remove ID | promote ID | replace ID NAME URL",
+            .summary = "show and change the members",
+            .footer = "ID is a name or a member id. A change is waited for; what it does meanwhile "
+                      "stands "
+                      "on\nstandard error.\n",
+            .options = member_options,
+            .option_count = sizeof(member_options) / sizeof(member_options[0]),
+            .operands_min = 1,
+            .operands_max = 4,
+        },
     .run = run_member,
 };

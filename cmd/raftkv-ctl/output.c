@@ -1,6 +1,5 @@
 /* What the commands print, and how they end. */
 #include <ctype.h>
-#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,23 +8,11 @@
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
 
-int ctl_usage(const struct ctl *c, const char *fmt, ...)
-{
-    struct err err;
-    va_list ap;
-    va_start(ap, fmt);
-    err_vset(&err, ERR_USAGE, fmt, ap);
-    va_end(ap);
-    fprintf(stderr, "raftkv-ctl: %s: %s (see raftkv-ctl %s --help)\n", c->command, err.text,
-            c->command);
-    return EXIT_USAGE;
-}
-
 int ctl_failed(const struct ctl *c, int code, const struct err *err, const char *about)
 {
     fflush(stdout);
-    fprintf(stderr, "raftkv-ctl: %s%s%s: %s\n", c->command, about ? " " : "", about ? about : "",
-            err->text);
+    fprintf(stderr, "raftkv-ctl: %s%s%s: %s\n", c->command->name, about ? " " : "",
+            about ? about : "", err->text);
     return client_exit_status(code, &c->reply);
 }
 
@@ -45,16 +32,6 @@ void ctl_print_body(const struct ctl *c)
     fwrite(body->data, 1, body->len, stdout);
     if (body->len == 0 || body->data[body->len - 1] != '\n')
         putchar('\n');
-}
-
-int ctl_finish(int status)
-{
-    errno = 0;
-    if (fflush(stdout) == 0 && !ferror(stdout))
-        return status;
-    fprintf(stderr, "raftkv-ctl: cannot write the output: %s\n",
-            errno ? strerror(errno) : "write error");
-    return status == EXIT_DONE ? EXIT_INTERNAL : status;
 }
 
 const char *shown_key(const char *key, char out[SHOWN_KEY_BYTES])

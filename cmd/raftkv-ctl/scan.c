@@ -48,7 +48,7 @@ static int run_scan(struct ctl *c, int argc, const char *const *argv)
     uint64_t left = scan_limit;
     char *cursor = NULL;
     if (scan_null && c->output == OUTPUT_JSON)
-        return ctl_usage(c, "-0 and -o json exclude each other");
+        return command_usage(c->command, "-0 and -o json exclude each other");
     for (;;) {
         struct api_page page;
         scan.limit = left > 0 && left < PAGE_ITEMS ? (uint32_t)left : PAGE_ITEMS;
@@ -75,15 +75,18 @@ static int run_scan(struct ctl *c, int argc, const char *const *argv)
 }
 
 const struct ctl_command scan_command = {
-    .name = "scan",
-    .usage = "[options] [PREFIX]",
-    .summary = "print keys and values in order",
-    .footer =
-        "A line is KEY, a tab and VALUE, their bytes as they are. With -0 a NUL stands behind "
-        "each of\nthem; with -o json a line is a page, as the node sends it.\n",
-    .options = scan_options,
-    .option_count = sizeof(scan_options) / sizeof(scan_options[0]),
-    .operands_min = 0,
-    .operands_max = 1,
+    .command =
+        {
+            .name = "scan",
+            .usage = "[options] [PREFIX]",
+            .summary = "print keys and values in order",
+            .footer = "A line is KEY, a tab and VALUE, their bytes as they are. With -0 a NUL "
+                      "stands behind "
+                      "each of\nthem; with -o json a line is a page, as the node sends it.\n",
+            .options = scan_options,
+            .option_count = sizeof(scan_options) / sizeof(scan_options[0]),
+            .operands_min = 0,
+            .operands_max = 1,
+        },
     .run = run_scan,
 };
