@@ -3,9 +3,9 @@
  */
 #include "cmd/raftkv-check/check.h"
 
-/* jemalloc's: what runs one cluster after another had better keep its pages. */
+/* jemalloc's: what runs one cluster after another had better keep its pages, and clear them itself. */
 extern const char *malloc_conf;
-const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
+const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always";
 
 static const struct program_command *const commands[] = {
     &sim_command,

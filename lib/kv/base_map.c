@@ -186,22 +186,64 @@ struct base_map *base_map_new(void)
     return map;
 }
 
+static bool row_same(const struct row *a, const struct row *b)
+{
+    return a->version == b->version && a->timestamp_ms == b->timestamp_ms &&
+           slice_compare(a->value, b->value) == 0;
+}
+
+/* Both in order, side by side: most of it is there already. */
+static void copy_rows(struct base_map *to, const struct base_map *from)
+{
+    struct map_rows rows = from->rows; /* the head only: walking asks for one that may be changed */
+    struct map_row *have = RB_MIN(map_rows, &to->rows), *want = RB_MIN(map_rows, &rows), *next;
+    while (have || want) {
+        int order = !have ? 1 : !want ? -1 : row_compare(have, want);
+        next = have && order <= 0 ? RB_NEXT(map_rows, &to->rows, have) : have;
+        if (order < 0)
+            delete_row(to, have->row.key);
+        else if (order > 0 || !row_same(&have->row, &want->row))
+            put_row(to, &want->row);
+        have = next;
+        if (order >= 0)
+            want = RB_NEXT(map_rows, &rows, want);
+    }
+}
+
+static void copy_sessions(struct base_map *to, const struct base_map *from)
+{
+    struct map_sessions sessions = from->sessions;
+    struct map_session *have = RB_MIN(map_sessions, &to->sessions);
+    struct map_session *want = RB_MIN(map_sessions, &sessions), *next;
+    while (have || want) {
+        int order = !have ? 1 : !want ? -1 : session_compare(have, want);
+        next = have && order <= 0 ? RB_NEXT(map_sessions, &to->sessions, have) : have;
+        if (order == 0)
+            have->session = want->session;
+        else
+            put_session(to, order < 0 ? &have->session : &want->session, order < 0);
+        have = next;
+        if (order >= 0)
+            want = RB_NEXT(map_sessions, &sessions, want);
+    }
+}
+
+void base_map_copy(struct base_map *to, const struct base_map *from)
+{
+    copy_rows(to, from);
+    copy_sessions(to, from);
+    to->applied = from->applied;
+    to->applied_term = from->applied_term;
+    to->cluster_time_ms = from->cluster_time_ms;
+    to->membership = from->membership;
+    to->cursor.at = NULL;
+}
+
 struct base_map *base_map_clone(const struct base_map *map)
 {
-    struct base_map *copy = base_map_new();
-    copy->applied = map->applied;
-    copy->applied_term = map->applied_term;
-    copy->cluster_time_ms = map->cluster_time_ms;
-    copy->membership = map->membership;
-    struct map_rows rows = map->rows; /* the head only: walking asks for one that may be changed */
-    struct map_row *row;
-    RB_FOREACH(row, map_rows, &rows)
-    put_row(copy, &row->row);
-    struct map_sessions sessions = map->sessions;
-    struct map_session *session;
-    RB_FOREACH(session, map_sessions, &sessions)
-    put_session(copy, &session->session, false);
-    return copy;
+    struct base_map *clone = base_map_new();
+    base_map_copy(clone, map);
+    return clone;
 }
 
 void base_map_free(struct base_map *map)

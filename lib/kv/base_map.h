@@ -11,6 +11,9 @@ struct base_map;
 
 struct base_map *base_map_new(void);                         /* empty, at index 0 */
 struct base_map *base_map_clone(const struct base_map *map); /* a snapshot */
+/* Makes `to` equal to `from`; quick if little of it differs. Ends its cursors, invalidates its
+ * rows. */
+void base_map_copy(struct base_map *to, const struct base_map *from);
 void base_map_free(struct base_map *map);
 
 const struct state_base *base_map_base(struct base_map *map); /* lives as long as the map */

@@ -647,12 +647,13 @@ static int start_core(struct carry *c, const struct carry_start *s, struct err *
 int carry_new(const struct carry_options *options, const struct carry_io *io,
               const struct carry_start *start, struct carry **out, struct err *err)
 {
-    struct carry *c = mem_zalloc(sizeof *c);
+    struct carry *c = mem_alloc(sizeof *c);
     int code;
 
+    memset(c, 0, offsetof(struct carry, book));
     c->options = *options;
     c->io = *io;
-    c->raft = mem_zalloc(raft_size());
+    c->raft = mem_alloc(raft_size());
     c->cluster_id = start->cluster_id;
     c->wall_ms = start->wall_ms;
     c->handed = c->applied = start->applied;

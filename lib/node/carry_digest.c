@@ -34,7 +34,7 @@ static const struct peer_digest *digest_of(const struct carry *c, raft_id id, ra
     if (id == raft_self(c->raft)) {
         return history_at(&c->digests, index);
     }
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         if (c->peers[i].id == id) {
             return history_at(&c->peers[i].digests, index);
         }

@@ -46,7 +46,7 @@ struct carry_digests {
 };
 
 struct carry_peer {
-    raft_id id; /* 0: free */
+    raft_id id;
     /* out */
     struct carry_append outbox[CARRY_OUTBOX];
     uint32_t outbox_head, outbox_count;
@@ -99,8 +99,7 @@ struct carry {
     enum raft_state seen_state;
 
     struct log_cache cache;
-    struct member_address book[CARRY_BOOK]; /* the latest last */
-    uint32_t book_count;
+    uint32_t book_count, peer_count;
     struct membership membership; /* latest, with addresses */
 
     /* writes on their way to the disk */
@@ -138,8 +137,6 @@ struct carry {
     uint64_t fresh_us, fresh_next_us;
     raft_index fresh_next;
 
-    struct carry_peer peers[RAFT_MEMBERS_MAX + 1];
-
     bool stalled, flush_failing, disk_low, shutting_down;
     uint64_t low_due_us; /* disk_low: leadership is not handed over before */
     bool transfer_told;  /* see carry_transfer_told */
@@ -157,6 +154,11 @@ struct carry {
     struct snapshot_cut install_cut;
 
     struct carry_figures figures;
+
+    /* Of these, so many are in use as book_count and peer_count say; the rest is never looked at.
+     */
+    struct member_address book[CARRY_BOOK]; /* the latest last */
+    struct carry_peer peers[RAFT_MEMBERS_MAX + 1];
 };
 
 /* carry.c */

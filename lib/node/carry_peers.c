@@ -24,13 +24,11 @@ static void slice_drop(struct carry_peer *p)
     p->slice_count = 0;
 }
 
-/* Whose place may be taken: that of one who is no member, 2 if nothing of it is left. What is on
- * the wire to the others is never heard of, if the transport forgot them. */
+/* Whose place may be taken, if there is no other: that of one who is no member; rather (2) where
+ * nothing of it is left. What is on the wire to the others is never heard of, if the transport
+ * forgot them. */
 static int dispensable(const struct carry *c, const struct carry_peer *p)
 {
-    if (p->id == 0) {
-        return 2;
-    }
     if (p->held_count > 0 || p->delivering || p->sending > 0 ||
         raft_configuration_find(&c->membership.configuration, p->id)) {
         return 0;
@@ -40,10 +38,10 @@ static int dispensable(const struct carry *c, const struct carry_peer *p)
 
 struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
 {
-    struct carry_peer *free_one = NULL;
+    struct carry_peer *taken = NULL;
     int best = 0;
 
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         struct carry_peer *p = &c->peers[i];
 
         if (p->id == id) {
@@ -51,16 +49,22 @@ struct carry_peer *carry_peer(struct carry *c, raft_id id, bool make)
         }
         if (make && best < 2 && dispensable(c, p) > best) {
             best = dispensable(c, p);
-            free_one = p;
+            taken = p;
         }
     }
-    if (!free_one) {
+    if (!make) {
         return NULL;
     }
-    slice_drop(free_one);
-    memset(free_one, 0, sizeof *free_one);
-    free_one->id = id;
-    return free_one;
+    if (best < 2 && c->peer_count < sizeof c->peers / sizeof c->peers[0]) {
+        taken = &c->peers[c->peer_count++];
+    } else if (taken) {
+        slice_drop(taken);
+    } else {
+        return NULL;
+    }
+    memset(taken, 0, sizeof *taken);
+    taken->id = id;
+    return taken;
 }
 
 /* ---- out ---- */
@@ -94,7 +98,7 @@ static void outbox_forget(struct carry_peer *p)
 
 void carry_outboxes_clear(struct carry *c)
 {
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         outbox_forget(&c->peers[i]);
     }
 }
@@ -213,10 +217,10 @@ void carry_pump(struct carry *c, struct carry_peer *p)
 bool carry_peer_log_read(struct carry *c, uint64_t id, int code, struct entry **entries,
                          size_t count, uint64_t now_us)
 {
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         struct carry_peer *p = &c->peers[i];
 
-        if (p->id == 0 || p->log_read != id) {
+        if (p->log_read != id) {
             continue;
         }
         p->log_read = 0;
@@ -354,7 +358,7 @@ static void deliver_held(struct carry *c, struct carry_peer *p, uint64_t now_us)
 
 void carry_held_deliver(struct carry *c, uint64_t now_us)
 {
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         deliver_held(c, &c->peers[i], now_us);
     }
 }
@@ -465,7 +469,7 @@ uint64_t carry_peers_wake_us(const struct carry *c)
 {
     uint64_t wake = UINT64_MAX;
 
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         const struct carry_peer *p = &c->peers[i];
 
         for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
@@ -481,7 +485,7 @@ uint64_t carry_peers_wake_us(const struct carry *c)
 
 void carry_peers_tick(struct carry *c, uint64_t now_us)
 {
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         struct carry_peer *p = &c->peers[i];
 
         for (uint32_t k = 0; p->held_count > 0 && k < CARRY_HELD; k++) {
@@ -495,7 +499,7 @@ void carry_peers_tick(struct carry *c, uint64_t now_us)
 
 void carry_peers_free(struct carry *c)
 {
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         struct carry_peer *p = &c->peers[i];
 
         outbox_forget(p);

@@ -24,10 +24,10 @@ raft_index carry_sending_floor(const struct carry *c)
 {
     raft_index floor = UINT64_MAX;
 
-    for (size_t i = 0; i < sizeof c->peers / sizeof c->peers[0]; i++) {
+    for (uint32_t i = 0; i < c->peer_count; i++) {
         const struct carry_peer *p = &c->peers[i];
 
-        if (p->id != 0 && p->sending > 0 && p->sending < floor &&
+        if (p->sending > 0 && p->sending < floor &&
             c->written_bytes - p->sending_from <= c->options.sending_bytes_max) {
             floor = p->sending;
         }

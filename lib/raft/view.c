@@ -90,7 +90,8 @@ int raft_init(struct raft *r, const struct raft_options *options, const struct r
 {
     if (!are_valid(options) || !is_possible(start))
         return ERR_BAD_REQUEST;
-    memset(r, 0, sizeof(*r));
+    memset(r, 0, raft_state_size() + offsetof(struct raft_output, messages));
+    r->trace_number = 0;
     struct raft_options *own = &r->options;
     own->id = options->id;
     own->election_timeout_us = options->election_timeout_us;

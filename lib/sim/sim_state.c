@@ -291,10 +291,8 @@ void sim_state_flush(struct sim_node *n)
 void sim_state_synced(struct sim_node *n)
 {
     n->synced_index = base_map_applied(n->map);
-    if (!n->synced)
-        return;
-    base_map_free(n->synced);
-    n->synced = base_map_clone(n->map);
+    if (n->synced)
+        base_map_copy(n->synced, n->map);
 }
 
 void sim_state_checkpoint(struct sim_node *n)
@@ -340,8 +338,7 @@ void sim_state_crash(struct sim_node *n, bool power)
     n->flush_failures = 0;
     if (power) {
         ASSERT(n->synced);
-        base_map_free(n->map);
-        n->map = base_map_clone(n->synced);
+        base_map_copy(n->map, n->synced);
     }
 }
 
