@@ -299,7 +299,8 @@ readyz_says() { # NODE TEXT
     [ "$(grep -cx 429 "$statuses")" -eq 26 ]
     resume_node "$lead"
     wait_ready
-    put "$other" afterwards x
+    # Behind what it has kept, more than a hundred megabytes.
+    put "$other" 'afterwards?timeout=60s' x
 }
 
 # ---- stops and restarts
