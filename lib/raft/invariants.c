@@ -171,11 +171,18 @@ const char *raft_invariant(const struct raft *r)
 
 /* ---- a step ---- */
 
+static bool same_runs(const struct raft_terms *a, const struct raft_terms *b)
+{
+    return a->snapshot_index == b->snapshot_index && a->snapshot_term == b->snapshot_term &&
+           a->run_count == b->run_count &&
+           memcmp(a->runs, b->runs, a->run_count * sizeof(a->runs[0])) == 0;
+}
+
 /* Whether the logs agree from what both know up to `last`. */
 static bool agree_up_to(const struct raft_terms *a, const struct raft_terms *b, raft_index last)
 {
     raft_index from = a->snapshot_index > b->snapshot_index ? a->snapshot_index : b->snapshot_index;
-    if (last < from)
+    if (last < from || (last <= a->last && last <= b->last && same_runs(a, b)))
         return true;
     if (raft_terms_at(a, last) != raft_terms_at(b, last) ||
         raft_terms_at(a, from) != raft_terms_at(b, from))
