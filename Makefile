@@ -73,9 +73,9 @@ ALL_CFLAGS = -std=c11 $(DEFINES) $(WARNINGS) -fPIE -fstack-protector-strong $(PK
 	$(CFLAGS) $(cflags_variant) $(EXTRA_CFLAGS)
 ALL_LDFLAGS = -pie -Wl,-z,relro,-z,now,-z,noexecstack -Wl,--as-needed $(LDFLAGS) \
 	$(if $(sanitizer),-fsanitize=$(sanitizer)) $(if $(filter cov,$(VARIANT)),--coverage)
-# jemalloc, but for sanitizers: libmicrohttpd allocates each header of a reply three times, which
-# glibc's caches are too small for when a turn answers many.
-LIBS := $(if $(filter release,$(VARIANT)),-ljemalloc) $(PKG_LIBS) -lisal -lpthread -lm
+# jemalloc, but for sanitizers with an allocator of their own: libmicrohttpd allocates each header of
+# a reply three times, which glibc's caches are too small for when a turn answers many.
+LIBS := $(if $(filter release ubsan cov,$(VARIANT)),-ljemalloc) $(PKG_LIBS) -lisal -lpthread -lm
 
 # --- what there is. ONLY="base raft" leaves out all but those layers and their unit tests.
 ONLY ?=

@@ -3,7 +3,8 @@
  */
 #include "cmd/raftkv-check/check.h"
 
-/* jemalloc's: what runs one cluster after another had better keep its pages, and clear them itself. */
+/* jemalloc's: what runs one cluster after another had better keep its pages, and clear them itself.
+ */
 extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always";
 
