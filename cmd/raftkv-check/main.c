@@ -24,6 +24,7 @@ static const struct check_command *const commands[] = {
     &sim_command,
     &scenario_command,
     &explore_command,
+    &history_command,
     NULL,
 };
 
