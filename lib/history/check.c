@@ -171,12 +171,13 @@ static bool fast_methods(struct judge *j)
     return true;
 }
 
-static uint64_t memory_left(const struct judge *j, uint64_t searches)
+/* What one search may have, if the others and the history have `others`. */
+static uint64_t memory_left(const struct judge *j, uint64_t others)
 {
     uint64_t max = j->limits->memory_bytes;
     if (max == 0)
         return UINT64_MAX;
-    uint64_t used = history_bytes(j->parts->parts[0].history) + searches;
+    uint64_t used = history_bytes(j->parts->parts[0].history) + others;
     return used < max ? max - used : 0;
 }
 
@@ -192,7 +193,7 @@ static bool turn(struct judge *j, uint32_t k, uint64_t steps, uint64_t *bytes)
     enum history_verdict v = VERDICT_OPEN;
     for (uint64_t done = 0; done < steps && v == VERDICT_OPEN; done += SLICE_STEPS) {
         uint64_t before = search_bytes(s), steps_before = search_steps(s);
-        v = search_run(s, SLICE_STEPS, before + memory_left(j, *bytes));
+        v = search_run(s, SLICE_STEPS, memory_left(j, *bytes - before));
         *bytes = *bytes + search_bytes(s) - before;
         j->report->steps += search_steps(s) - steps_before;
         if (v == VERDICT_OPEN && (search_is_full(s) || stopped(j))) {

@@ -7,7 +7,8 @@
  *     index   the log's own order, by the indexes that replies bear: does it respect real time, and
  *             does each reply follow from it? O(n log n)
  *     zones   unique values: Gibbons and Korach, "Testing Shared Memories", 1997. O(n log n)
- *     search  all orders, depth first, with a memory of what was seen: Wing and Gong 1993, Lowe 2017
+ *     search  all orders, depth first, with a memory of what was seen: Wing and Gong 1993, Lowe
+ * 2017
  */
 #ifndef RAFTKV_HISTORY_CHECK_H
 #define RAFTKV_HISTORY_CHECK_H
@@ -28,12 +29,12 @@ enum { HISTORY_WHY_BYTES = 200 };
 /* A set of operations, looked at until a moment: what returns at `until` or later has not returned,
  * what is called then is not there. */
 struct history_part {
-    struct history *history;   /* values may be added to it */
-    const uint32_t *ops;       /* indexes of operations, in the order of their calls; borrowed */
+    struct history *history; /* values may be added to it */
+    const uint32_t *ops;     /* indexes of operations, in the order of their calls; borrowed */
     uint32_t count;
-    uint32_t until;            /* HISTORY_NEVER: all of it */
+    uint32_t until; /* HISTORY_NEVER: all of it */
     bool several_keys;
-    const uint32_t *keys;      /* all keys of the part in the order of their bytes; borrowed */
+    const uint32_t *keys; /* all keys of the part in the order of their bytes; borrowed */
     uint32_t key_count;
 };
 
@@ -71,9 +72,9 @@ void history_parts_release(struct history_parts *parts);
 /* ---- the whole ---- */
 
 struct history_limits {
-    bool forced;                /* only `method`; else the fastest that can tell */
+    bool forced; /* only `method`; else the fastest that can tell */
     enum history_method method;
-    uint64_t memory_bytes;      /* of history and search together; 0: any */
+    uint64_t memory_bytes;        /* of history and search together; 0: any */
     bool (*stop)(void *argument); /* asked now and then; true: no time left; may be NULL */
     void *argument;
 };

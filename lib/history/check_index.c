@@ -90,9 +90,10 @@ static enum history_verdict contradiction(struct index_check *c, uint32_t key, u
                                           const struct history_operation *op, const char *what)
 {
     if (may_explain(c, key, value))
-        return verdict_why(c->why, VERDICT_UNFIT,
-                           "an operation of unknown outcome without index may explain line %" PRIu32,
-                           op->call_line);
+        return verdict_why(
+            c->why, VERDICT_UNFIT,
+            "an operation of unknown outcome without index may explain line %" PRIu32,
+            op->call_line);
     return verdict_why(c->why, VERDICT_VIOLATED, "the %s of line %" PRIu32 " %s",
                        history_kind_name(op->kind), op->call_line, what);
 }
@@ -121,8 +122,8 @@ static uint32_t without_suffix(struct history *h, uint32_t value, uint32_t suffi
 }
 
 /* The key must have had this value directly before write `i`: an operation of unknown outcome wrote
- * it there, or what the appends before it were put behind. It stands as late as it can, which leaves
- * most room. True: one was placed, and all is to be replayed. */
+ * it there, or what the appends before it were put behind. It stands as late as it can, which
+ * leaves most room. True: one was placed, and all is to be replayed. */
 static bool want_before(struct index_check *c, uint32_t i, uint32_t value)
 {
     struct history *h = c->part->history;
@@ -170,6 +171,62 @@ static void want_reads(struct index_check *c)
     }
 }
 
+/* ---- what scans tell of what bears no version ---- */
+
+static const struct history_item *item_of(const struct index_check *c,
+                                          const struct history_operation *op, uint32_t key)
+{
+    for (uint32_t i = 0; i < op->item_count; i++)
+        if (c->part->history->items[op->items + i].key == key)
+            return &c->part->history->items[op->items + i];
+    return NULL;
+}
+
+static int scan_order(const void *a, const void *b, void *argument)
+{
+    const struct history_operation *ops = argument;
+    const struct history_operation *x = &ops[*(const uint32_t *)a], *y = &ops[*(const uint32_t *)b];
+    return (x->index > y->index) - (x->index < y->index);
+}
+
+/* A key that a scan shows otherwise than the log has it was written by an operation of unknown
+ * outcome: a key that is absent bears no version that would have told. Once for each key, since
+ * what is found explains what later scans show. */
+static void want_scan(struct index_check *c, const struct history_operation *op, bool *touched)
+{
+    const struct history_part *p = c->part;
+    uint32_t from, to;
+    keys_with_prefix(p->history, p->keys, p->key_count, op->key, &from, &to);
+    for (uint32_t k = from; k < to; k++) {
+        const struct index_write *w = write_at(c, p->keys[k], index_place(op->index));
+        const struct history_item *item = item_of(c, op, p->keys[k]);
+        uint32_t seen = item ? item->value : 0;
+        if (touched[k] || (w ? w->value : 0) == seen || (item && item->version))
+            continue;
+        touched[k] = true;
+        index_infer(c, p->keys[k], seen, index_place(op->index) - 1);
+    }
+}
+
+static void want_scans(struct index_check *c)
+{
+    const struct history_part *p = c->part;
+    uint32_t *scans = mem_alloc((p->count + UINT64_C(1)) * sizeof(*scans)), count = 0;
+    bool *touched = mem_calloc(p->key_count + UINT64_C(1), sizeof(*touched));
+    for (uint32_t i = 0; i < p->count; i++) {
+        const struct history_operation *op = &p->history->operations[p->ops[i]];
+        if (op->kind == HISTORY_SCAN && part_has(p, op))
+            scans[count++] = p->ops[i];
+    }
+    qsort_r(scans, count, sizeof(*scans), scan_order, p->history->operations);
+    for (uint32_t i = 0; i < count; i++)
+        want_scan(c, &p->history->operations[scans[i]], touched);
+    mem_free(touched);
+    mem_free(scans);
+}
+
+/* ---- replay ---- */
+
 /* What stands before each write must be what it says, and gives appends their values. */
 static enum history_verdict replay(struct index_check *c)
 {
@@ -212,6 +269,9 @@ static enum history_verdict replay_all(struct index_check *c)
         v = replay(c);
         if (v == VERDICT_LINEARIZABLE && c->appends && c->write_count == c->sorted_count)
             want_reads(c);
+        if (v == VERDICT_LINEARIZABLE && c->unknown_count > 0 && c->part->several_keys &&
+            c->write_count == c->sorted_count)
+            want_scans(c);
     } while (v == VERDICT_LINEARIZABLE && c->write_count > c->sorted_count);
     return v;
 }
@@ -219,12 +279,13 @@ static enum history_verdict replay_all(struct index_check *c)
 /* ---- places ---- */
 
 /* The earliest place from `low` on where the key has the value; UINT64_MAX: none. */
-static uint64_t place_by_value(const struct index_check *c, uint32_t key, uint32_t value,
-                               uint64_t low)
+static uint64_t place_by_value(struct index_check *c, uint32_t key, uint32_t value, uint64_t low)
 {
     const struct index_write *w = write_at(c, key, low);
     if ((w ? w->value : 0) == value)
         return low;
+    if (may_explain(c, key, c->appends ? HISTORY_NO_ID : value))
+        c->guessed = true; /* an earlier place is possible */
     for (uint32_t i = index_write_behind(c, key, low);
          i < c->write_count && c->writes[i].key == key; i++)
         if (c->writes[i].value == value)
@@ -284,15 +345,6 @@ static enum history_verdict place_get(struct index_check *c, const struct histor
                        op->call_line, op->version, index_shown(next), index_shown(low));
 }
 
-static const struct history_item *item_of(const struct index_check *c,
-                                          const struct history_operation *op, uint32_t key)
-{
-    for (uint32_t i = 0; i < op->item_count; i++)
-        if (c->part->history->items[op->items + i].key == key)
-            return &c->part->history->items[op->items + i];
-    return NULL;
-}
-
 /* A scan's items against the state at its index, put together from the versions of the writes. Keys
  * mostly come in order, so the item is looked for where the last one was. */
 static enum history_verdict check_scan(struct index_check *c, const struct history_operation *op)
@@ -333,11 +385,11 @@ static enum history_verdict check_scan(struct index_check *c, const struct histo
 static enum history_verdict too_late(struct index_check *c, const struct history_operation *op,
                                      uint64_t place, uint64_t low)
 {
-    return verdict_why(c->why, VERDICT_VIOLATED,
-                       "the %s of line %" PRIu32 " stands at %" PRIu64
-                       " in the log, but what stands at %" PRIu64
-                       " had been told before it was called",
-                       history_kind_name(op->kind), op->call_line, index_shown(place), index_shown(low));
+    return verdict_why(
+        c->why, VERDICT_VIOLATED,
+        "the %s of line %" PRIu32 " stands at %" PRIu64 " in the log, but what stands at %" PRIu64
+        " had been told before it was called",
+        history_kind_name(op->kind), op->call_line, index_shown(place), index_shown(low));
 }
 
 /* The place of operation `i` of the part, which is called when all up to `low` had returned. */

@@ -1,16 +1,18 @@
 /*
  * Wing and Gong, "Testing and Verifying Concurrent Objects", 1993, with Lowe's memory of what was
  * seen ("Testing for Linearizability", 2017): depth first over the orders in which operations may
- * have taken effect. Next may be any operation that was called before the first return that is left.
+ * have taken effect. Next may be any operation that was called before the first return that is
+ * left.
  *
  * What keeps it short:
  * - A read that agrees with the state is taken at once: the state stays, and an order that takes it
  *   later stays one if it is moved here. So only writes are branched over.
- * - A set of operations with a state is seen once. It is kept as a fingerprint of 128 bits: with 10^9
- *   of them the odds that any two are taken for one are 10^-21.
+ * - A set of operations with a state is seen once. It is kept as a fingerprint of 128 bits: with
+ * 10^9 of them the odds that any two are taken for one are 10^-21.
  * - Operations of unknown outcome are tried last, equal ones as one, and only if something that may
  *   come next notices them: a linearization without those that nobody notices is one, too. Since
- *   they do not return, they may stand directly before who notices them.
+ *   they do not return, they may stand directly before who notices them. (With one key; a scan may
+ *   need several of them, and of a batch one key may be overwritten before another is noticed.)
  */
 #include <string.h>
 
@@ -201,8 +203,7 @@ static void pop(struct search *s)
 static uint32_t settle(struct search *s)
 {
     uint32_t taken = 0;
-    for (uint32_t node = s->next[s->head]; node != s->head && node % 2 == 0;
-         node = s->next[node]) {
+    for (uint32_t node = s->next[s->head]; node != s->head && node % 2 == 0; node = s->next[node]) {
         const struct search_effect *e = &s->ops[node / 2].effect;
         if (!only_reads(e) || !agrees(s, e))
             continue;
@@ -281,7 +282,8 @@ static void try_group(struct search *s, uint32_t which)
     push(s, FRAME_UNKNOWN, which, s->undo_count);
     toggle(s, MEMBER_UNKNOWN, which, g->used++);
     apply(s, &g->effect);
-    accept(s, settle(s) > 0 || may_be_noticed(s));
+    bool taken = settle(s) > 0;
+    accept(s, taken || s->part->several_keys || may_be_noticed(s));
 }
 
 /* False: nothing is left to be tried. */

@@ -56,10 +56,9 @@ static enum history_verdict add_write(struct zones *z, uint32_t i)
     const struct history_operation *op = operation(z, i);
     uint32_t *slot = slot_of(z, op->value);
     if (*slot)
-        return verdict_why(z->why, VERDICT_UNFIT,
-                           "a value is written twice (lines %" PRIu32 " and %" PRIu32 ")",
-                           z->part->history->operations[z->clusters[*slot].writer].call_line,
-                           op->call_line);
+        return verdict_why(
+            z->why, VERDICT_UNFIT, "a value is written twice (lines %" PRIu32 " and %" PRIu32 ")",
+            z->part->history->operations[z->clusters[*slot].writer].call_line, op->call_line);
     uint32_t ret = part_return(z->part, op);
     *slot = z->count;
     z->clusters[z->count++] = (struct cluster){.f = ret,

@@ -10,14 +10,9 @@
 enum { ROOM_AT_FIRST = 64, PROCESS_FREE = 0, PROCESS_IDLE = 1, PROCESS_ENDED = 2, PROCESS_BUSY };
 
 static const char *const kind_names[HISTORY_KINDS] = {
-    [HISTORY_GET] = "get",
-    [HISTORY_PUT] = "put",
-    [HISTORY_DELETE] = "delete",
-    [HISTORY_CAS] = "cas",
-    [HISTORY_APPEND] = "append",
-    [HISTORY_DIFFERS] = "failed cas",
-    [HISTORY_SCAN] = "scan",
-    [HISTORY_BATCH] = "batch",
+    [HISTORY_GET] = "get",   [HISTORY_PUT] = "put",       [HISTORY_DELETE] = "delete",
+    [HISTORY_CAS] = "cas",   [HISTORY_APPEND] = "append", [HISTORY_DIFFERS] = "failed cas",
+    [HISTORY_SCAN] = "scan", [HISTORY_BATCH] = "batch",
 };
 
 const char *history_kind_name(uint32_t kind)
@@ -260,8 +255,8 @@ static int returned(struct history *h, const struct history_event *e,
                        e->process, kind_names[e->kind], kind_names[op->kind], op->call_line);
     if (e->key != HISTORY_NO_ID && e->key != op->key)
         return err_set(err, ERR_BAD_REQUEST,
-                       "process %" PRIu32 " returns with another key than it invoked in line %"
-                       PRIu32,
+                       "process %" PRIu32
+                       " returns with another key than it invoked in line %" PRIu32,
                        e->process, op->call_line);
     op->return_line = e->line;
     op->return_ns = e->ns;
@@ -284,7 +279,8 @@ int history_add(struct history *h, const struct history_event *e, struct err *er
     struct history_process *process = process_of(h->processes, e->process);
     int code = advance(h, e, process, err);
     if (code == 0)
-        code = e->type == HISTORY_INVOKE ? invoke(h, e, process, err) : returned(h, e, process, err);
+        code =
+            e->type == HISTORY_INVOKE ? invoke(h, e, process, err) : returned(h, e, process, err);
     process->moment = h->moment;
     return code;
 }

@@ -16,11 +16,11 @@ static inline uint64_t index_shown(uint64_t place)
 }
 
 struct index_write {
-    uint64_t version; /* its place */
+    uint64_t version;    /* its place */
     uint32_t key, value; /* value: what the key has from there on */
     uint32_t op;
     bool explained; /* what stands before it has just been found out */
-    bool appended; /* the value is what an append made of what was there */
+    bool appended;  /* the value is what an append made of what was there */
 };
 
 /* A key that an operation of unknown outcome may have written. */
@@ -36,13 +36,13 @@ struct index_check {
     const struct history_part *part;
     struct index_write *writes; /* by key, then version */
     uint32_t write_count, write_room;
-    uint32_t sorted_count; /* the writes that have been sorted */
+    uint32_t sorted_count;         /* the writes that have been sorted */
     struct index_unknown *unknown; /* by key, then value, then call */
     uint32_t unknown_count, unknown_room;
     uint64_t *versions; /* by place in the part: where a write stands; 0: not known */
     uint64_t *places;
     bool guessed; /* operations of unknown outcome that are no puts were placed by what was read */
-    bool appends;         /* there are appends in the log */
+    bool appends; /* there are appends in the log */
     bool appends_unknown; /* there are appends of unknown outcome */
     char *why;
 };

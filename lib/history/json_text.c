@@ -30,8 +30,7 @@ bool json_text_fail(struct json_text *t, const char *fmt, ...)
 
 static void blanks(struct json_text *t)
 {
-    while (t->at < t->end &&
-           (*t->at == ' ' || *t->at == '\t' || *t->at == '\r' || *t->at == '\n'))
+    while (t->at < t->end && (*t->at == ' ' || *t->at == '\t' || *t->at == '\r' || *t->at == '\n'))
         t->at++;
 }
 

@@ -116,8 +116,8 @@ bool parse_function(struct slice word, uint8_t *kind)
         const char *word;
         uint8_t kind;
     } functions[] = {
-        {"read", HISTORY_GET},  {"get", HISTORY_GET}, {"write", HISTORY_PUT},
-        {"put", HISTORY_PUT},   {"cas", HISTORY_CAS}, {"append", HISTORY_APPEND},
+        {"read", HISTORY_GET},      {"get", HISTORY_GET}, {"write", HISTORY_PUT},
+        {"put", HISTORY_PUT},       {"cas", HISTORY_CAS}, {"append", HISTORY_APPEND},
         {"delete", HISTORY_DELETE},
     };
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)

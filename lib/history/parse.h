@@ -30,8 +30,8 @@ void history_parser_init(struct history_parser *p, struct history *h, const char
                          enum history_format format);
 void history_parser_release(struct history_parser *p);
 /*
- * Takes what is whole in `bytes`; `used` tells how many bytes that was. `last`: nothing comes behind
- * them, so everything is taken. ERR_BAD_REQUEST with "NAME:LINE: what".
+ * Takes what is whole in `bytes`; `used` tells how many bytes that was. `last`: nothing comes
+ * behind them, so everything is taken. ERR_BAD_REQUEST with "NAME:LINE: what".
  */
 int history_parse(struct history_parser *p, struct slice bytes, bool last, size_t *used,
                   struct err *err);

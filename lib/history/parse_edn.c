@@ -212,9 +212,12 @@ static bool read_map(struct text *t, struct map *m)
         uint32_t bit;
         struct form *form;
     } rows[] = {
-        {"process", HAS_PROCESS, &m->process}, {"type", HAS_TYPE, &m->type},
-        {"f", HAS_F, &m->f},                   {"value", HAS_VALUE, &m->value},
-        {"key", HAS_KEY, &m->key},             {"time", HAS_TIME, &m->time},
+        {"process", HAS_PROCESS, &m->process},
+        {"type", HAS_TYPE, &m->type},
+        {"f", HAS_F, &m->f},
+        {"value", HAS_VALUE, &m->value},
+        {"key", HAS_KEY, &m->key},
+        {"time", HAS_TIME, &m->time},
     };
     for (skip_blanks(t); t->at < t->end; skip_blanks(t)) {
         struct form name, value;

@@ -22,8 +22,8 @@ struct line {
     struct history_event event;
     struct history_item item; /* of the element that is being read */
     uint32_t prefix;
-    uint32_t seen, item_seen;       /* bits of the members' table */
-    uint8_t item_kind;              /* of an element of "ops" */
+    uint32_t seen, item_seen;        /* bits of the members' table */
+    uint8_t item_kind;               /* of an element of "ops" */
     const char *scan_only_by_prefix; /* a member that a scan may not have */
 };
 
@@ -41,9 +41,9 @@ static bool read_bytes(struct json_text *t, struct intern *in, bool base64, uint
     }
     uint8_t *bytes = mem_alloc(text.len / 4 * 3 + 1);
     size_t len = 0;
-    bool good = text.len % 4 == 0 &&
-                (text.len == 0 ||
-                 base64_decode(bytes, &len, (const char *)text.data, text.len) == 0);
+    bool good =
+        text.len % 4 == 0 &&
+        (text.len == 0 || base64_decode(bytes, &len, (const char *)text.data, text.len) == 0);
     if (good)
         *id = intern_add(in, slice_of(bytes, len));
     mem_free(bytes);
@@ -66,7 +66,7 @@ static bool read_key(struct line *l, struct json_text *t, bool base64, uint32_t 
 
 static bool read_kind(struct json_text *t, uint8_t *kind)
 {
-    static const uint8_t kinds[] = {HISTORY_PUT, HISTORY_GET,    HISTORY_CAS,  HISTORY_DELETE,
+    static const uint8_t kinds[] = {HISTORY_PUT,    HISTORY_GET,  HISTORY_CAS,  HISTORY_DELETE,
                                     HISTORY_APPEND, HISTORY_SCAN, HISTORY_BATCH};
     struct slice word;
     if (!json_text_string(t, &word))
@@ -100,9 +100,9 @@ static bool item_member(void *argument, struct json_text *t, struct slice name)
         uint32_t bit;
         bool base64;
     } members[] = {
-        {"key", ITEM_KEY, false},     {"value", ITEM_VALUE, false},
+        {"key", ITEM_KEY, false},         {"value", ITEM_VALUE, false},
         {"version", ITEM_VERSION, false}, {"op", ITEM_OP, false},
-        {"key_base64", ITEM_KEY, true}, {"value_base64", ITEM_VALUE, true},
+        {"key_base64", ITEM_KEY, true},   {"value_base64", ITEM_VALUE, true},
     };
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
         if (!slice_is(name, members[i].name))
@@ -201,24 +201,38 @@ enum member {
 };
 
 /* A million lines look a name up here seven times each: the length tells most of them apart. */
-#define MEMBER(name, member, base64) {name, sizeof(name) - 1, member, base64}
+#define MEMBER(name, member, base64)                                                               \
+    {                                                                                              \
+        name, sizeof(name) - 1, member, base64                                                     \
+    }
 static const struct member_row {
     const char *name;
     size_t len;
     enum member member;
     bool base64;
 } member_rows[] = {
-    MEMBER("process", MEMBER_PROCESS, false), MEMBER("type", MEMBER_TYPE, false),
-    MEMBER("op", MEMBER_OP, false),           MEMBER("key", MEMBER_KEY, false),
-    MEMBER("value", MEMBER_VALUE, false),     MEMBER("time", MEMBER_TIME, false),
-    MEMBER("version", MEMBER_VERSION, false), MEMBER("index", MEMBER_INDEX, false),
-    MEMBER("expect", MEMBER_EXPECT, false),   MEMBER("prefix", MEMBER_PREFIX, false),
-    MEMBER("items", MEMBER_ITEMS, false),     MEMBER("ops", MEMBER_OPS, false),
-    MEMBER("deleted", MEMBER_DELETED, false), MEMBER("key_base64", MEMBER_KEY, true),
-    MEMBER("value_base64", MEMBER_VALUE, true), MEMBER("expect_base64", MEMBER_EXPECT, true),
-    MEMBER("prefix_base64", MEMBER_PREFIX, true), MEMBER("start", MEMBER_OF_SCAN, false),
-    MEMBER("end", MEMBER_OF_SCAN, false),     MEMBER("limit", MEMBER_OF_SCAN, false),
-    MEMBER("cursor", MEMBER_OF_SCAN, false),  MEMBER("max_bytes", MEMBER_OF_SCAN, false),
+    MEMBER("process", MEMBER_PROCESS, false),
+    MEMBER("type", MEMBER_TYPE, false),
+    MEMBER("op", MEMBER_OP, false),
+    MEMBER("key", MEMBER_KEY, false),
+    MEMBER("value", MEMBER_VALUE, false),
+    MEMBER("time", MEMBER_TIME, false),
+    MEMBER("version", MEMBER_VERSION, false),
+    MEMBER("index", MEMBER_INDEX, false),
+    MEMBER("expect", MEMBER_EXPECT, false),
+    MEMBER("prefix", MEMBER_PREFIX, false),
+    MEMBER("items", MEMBER_ITEMS, false),
+    MEMBER("ops", MEMBER_OPS, false),
+    MEMBER("deleted", MEMBER_DELETED, false),
+    MEMBER("key_base64", MEMBER_KEY, true),
+    MEMBER("value_base64", MEMBER_VALUE, true),
+    MEMBER("expect_base64", MEMBER_EXPECT, true),
+    MEMBER("prefix_base64", MEMBER_PREFIX, true),
+    MEMBER("start", MEMBER_OF_SCAN, false),
+    MEMBER("end", MEMBER_OF_SCAN, false),
+    MEMBER("limit", MEMBER_OF_SCAN, false),
+    MEMBER("cursor", MEMBER_OF_SCAN, false),
+    MEMBER("max_bytes", MEMBER_OF_SCAN, false),
     MEMBER("keys_only", MEMBER_OF_SCAN, false),
 };
 

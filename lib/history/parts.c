@@ -17,8 +17,7 @@ uint32_t part_return(const struct history_part *p, const struct history_operatio
 
 bool part_has(const struct history_part *p, const struct history_operation *op)
 {
-    return op->call < p->until &&
-           (part_return(p, op) != HISTORY_NEVER || !history_is_read(op));
+    return op->call < p->until && (part_return(p, op) != HISTORY_NEVER || !history_is_read(op));
 }
 
 /* ---- keys in the order of their bytes ---- */
@@ -61,10 +60,10 @@ void keys_with_prefix(const struct history *h, const uint32_t *keys, uint32_t co
 
 struct ties {
     struct history *h;
-    uint32_t *parent;   /* by key id; 0 stands for scans that cover no key */
-    bool *is_key;       /* a prefix alone is none */
-    bool *several;      /* by root */
-    uint32_t *sorted;   /* keys in the order of their bytes */
+    uint32_t *parent; /* by key id; 0 stands for scans that cover no key */
+    bool *is_key;     /* a prefix alone is none */
+    bool *several;    /* by root */
+    uint32_t *sorted; /* keys in the order of their bytes */
     uint32_t key_count;
 };
 

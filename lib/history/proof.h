@@ -35,8 +35,8 @@ int history_operation_text(const struct history *h, const struct history_operati
 int history_part_text(const struct history_part *p, struct buf *out);
 
 /*
- * A page (HTML, complete in itself) with the operations of a part as bars along time, a row for each
- * process. `proof` NULL: nothing is violated. ERR_TOO_LARGE if `out` has no room.
+ * A page (HTML, complete in itself) with the operations of a part as bars along time, a row for
+ * each process. `proof` NULL: nothing is violated. ERR_TOO_LARGE if `out` has no room.
  */
 int history_page(const struct history_part *p, const struct history_report *report,
                  const struct history_proof *proof, const char *title, struct buf *out);

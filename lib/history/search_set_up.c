@@ -212,9 +212,8 @@ void search_set_up(struct search *s)
     s->slots = mem_calloc(s->slot_count + UINT64_C(1), sizeof(*s->slots));
     uint64_t frames = (uint64_t)s->part->count + 1;
     s->frames = mem_alloc(frames * sizeof(*s->frames));
-    s->bytes += (s->part->count + UINT64_C(1)) *
-                    (sizeof(*s->ops) + 4 * sizeof(*s->next) + sizeof(*s->frames) +
-                     sizeof(*s->calls)) +
+    s->bytes += (s->part->count + UINT64_C(1)) * (sizeof(*s->ops) + 4 * sizeof(*s->next) +
+                                                  sizeof(*s->frames) + sizeof(*s->calls)) +
                 s->group_count * sizeof(*s->groups) + s->pair_room * sizeof(*s->pairs) +
                 s->slot_count * sizeof(*s->slots);
 }

@@ -79,8 +79,8 @@ static int put_rest(const struct history *h, const struct history_operation *op,
     case HISTORY_DELETE:
         if (op->existed == HISTORY_MAY_EXIST)
             return 0;
-        return buf_append_str(out, op->existed == HISTORY_EXISTED ? " -> was there"
-                                                                  : " -> was absent");
+        return buf_append_str(out,
+                              op->existed == HISTORY_EXISTED ? " -> was there" : " -> was absent");
     case HISTORY_SCAN:
         code = buf_append_str(out, " -> ");
         return code == 0 ? put_items(h, op, out) : code;

@@ -78,7 +78,7 @@ static struct maker_operation any_operation(struct maker *m)
         if (prng_chance(&m->prng, 1, 2)) {
             struct maker_item *item = &op.items[op.item_count++];
             item->key = key;
-            if (prng_chance(&m->prng, 3, 4))
+            if (!m->options->batch_deletes || prng_chance(&m->prng, 3, 4))
                 item->value = any_value(m);
         }
     if (op.item_count == 0)

@@ -49,6 +49,7 @@ struct maker_options {
     uint32_t keys;                   /* at most MAKER_ITEMS_MAX with scans */
     uint32_t unknown;                /* of 1,000 operations */
     uint32_t values;                 /* that are written; 0: each once */
+    bool batch_deletes;              /* batches delete too */
     uint32_t weights[HISTORY_KINDS]; /* how often each kind comes */
 };
 
