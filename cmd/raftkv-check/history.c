@@ -234,7 +234,7 @@ static int write_page(const struct checked *c, struct err *err)
     buf_init(&page, PAGE_BYTES);
     bool violated = c->report.verdict == VERDICT_VIOLATED;
     uint32_t shown = violated ? c->report.violated : 0;
-    for (uint32_t i = 0; !violated && i < c->parts.count; i++)
+    for (uint32_t i = 1; !violated && i < c->parts.count; i++)
         if (c->parts.parts[i].count > c->parts.parts[shown].count)
             shown = i;
     int code = history_page(&c->parts.parts[shown], &c->report, violated ? &c->proof : NULL,

@@ -76,7 +76,7 @@ static enum history_verdict add_writes(struct zones *z)
         const struct history_operation *op = operation(z, i);
         if (op->kind != HISTORY_GET && op->kind != HISTORY_PUT)
             return verdict_why(z->why, VERDICT_UNFIT,
-                               "a %s is neither put nor get (line %" PRIu32 ")",
+                               "the %s of line %" PRIu32 " is neither put nor get",
                                history_kind_name(op->kind), op->call_line);
         if (op->kind == HISTORY_GET || !part_has(z->part, op))
             continue;

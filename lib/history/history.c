@@ -176,7 +176,7 @@ static int invoke(struct history *h, const struct history_event *e, struct histo
                        e->process, h->operations[process->operation].call_line);
     const char *missing = missing_of(e);
     if (missing)
-        return err_set(err, ERR_BAD_REQUEST, "a %s needs '%s'", kind_names[e->kind], missing);
+        return err_set(err, ERR_BAD_REQUEST, "this %s needs '%s'", kind_names[e->kind], missing);
     if (h->count == h->room) {
         h->room = more_room(h->room);
         h->operations = mem_realloc(h->operations, h->room * sizeof(*h->operations));
@@ -251,7 +251,7 @@ static int returned(struct history *h, const struct history_event *e,
     struct history_operation *op = &h->operations[process->operation];
     if (e->has_kind && e->kind != op->kind)
         return err_set(err, ERR_BAD_REQUEST,
-                       "process %" PRIu32 " returns from a %s, but invoked a %s in line %" PRIu32,
+                       "process %" PRIu32 " returns from %s, but invoked %s in line %" PRIu32,
                        e->process, kind_names[e->kind], kind_names[op->kind], op->call_line);
     if (e->key != HISTORY_NO_ID && e->key != op->key)
         return err_set(err, ERR_BAD_REQUEST,
