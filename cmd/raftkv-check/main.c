@@ -21,11 +21,7 @@ extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
 
 static const struct check_command *const commands[] = {
-    &sim_command,
-    &scenario_command,
-    &explore_command,
-    &history_command,
-    NULL,
+    &sim_command, &scenario_command, &explore_command, &history_command, NULL,
 };
 
 static bool show_version;

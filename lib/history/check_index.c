@@ -260,19 +260,26 @@ static enum history_verdict replay(struct index_check *c)
     return VERDICT_LINEARIZABLE;
 }
 
+static bool found_more(const struct index_check *c)
+{
+    return c->changed || c->write_count > c->sorted_count;
+}
+
 /* Replays until nothing more is found out about operations of unknown outcome. */
 static enum history_verdict replay_all(struct index_check *c)
 {
     enum history_verdict v;
     do {
         index_sort_writes(c);
+        index_share_out(c);
+        c->changed = false;
         v = replay(c);
-        if (v == VERDICT_LINEARIZABLE && c->appends && c->write_count == c->sorted_count)
+        if (v == VERDICT_LINEARIZABLE && c->appends && !found_more(c))
             want_reads(c);
         if (v == VERDICT_LINEARIZABLE && c->unknown_count > 0 && c->part->several_keys &&
-            c->write_count == c->sorted_count)
+            !found_more(c))
             want_scans(c);
-    } while (v == VERDICT_LINEARIZABLE && c->write_count > c->sorted_count);
+    } while (v == VERDICT_LINEARIZABLE && found_more(c));
     return v;
 }
 

@@ -143,19 +143,72 @@ static void mark_placed(struct index_check *c, uint32_t place_in_part)
             c->unknown[i].placed = true;
 }
 
+/* One that was found to stand behind this place, with nothing of the key between, stands here. */
+static bool move_down(struct index_check *c, uint32_t key, uint32_t value, uint64_t place)
+{
+    uint32_t behind = index_write_behind(c, key, place);
+    if (behind == c->sorted_count)
+        return false;
+    struct index_write *w = &c->writes[behind];
+    if (w->key != key || w->value != value || w->version % 2 == 0)
+        return false;
+    if (c->part->history->operations[w->op].kind == HISTORY_BATCH)
+        c->guessed = true; /* its other keys stay where they are */
+    w->version = place;
+    c->changed = true;
+    return true;
+}
+
 bool index_infer(struct index_check *c, uint32_t key, uint32_t value, uint64_t place)
 {
+    if (move_down(c, key, value, place))
+        return true;
     struct index_unknown *u = first_of(c, key, value);
     for (; same_unknown(c, u, key, value); u++) {
         if (u->placed || u->kind == HISTORY_APPEND)
             continue;
-        c->guessed = c->guessed || u->kind == HISTORY_BATCH || candidates(c, key, value, NULL) > 1;
+        bool alike = true;
+        bool several = candidates(c, key, value, &alike) > 1;
+        c->guessed = c->guessed || u->kind == HISTORY_BATCH || (several && !alike);
         u->placed = true;
         add_writes(c, u->place_in_part, place);
         mark_placed(c, u->place_in_part);
         return true;
     }
     return false;
+}
+
+/* Of puts of the same, or deletes, the one that was called first takes the lowest place: what has
+ * been found out since may stand below what was placed before. */
+void index_share_out(struct index_check *c)
+{
+    for (uint32_t i = 0; i < c->unknown_count; i++) {
+        struct index_unknown *u = &c->unknown[i];
+        bool first = i == 0 || u[-1].key != u->key || u[-1].value != u->value;
+        if (first) {
+            u->alike = true;
+            (void)candidates(c, u->key, u->value, &u->alike);
+        } else {
+            u->alike = u[-1].alike;
+        }
+        u->taken = 0;
+        if (u->alike) {
+            u->placed = false;
+            c->versions[u->place_in_part] = 0;
+        }
+    }
+    for (uint32_t i = 0; i < c->write_count; i++) {
+        struct index_write *w = &c->writes[i];
+        if (c->part->history->operations[w->op].outcome != HISTORY_UNKNOWN)
+            continue;
+        struct index_unknown *first = first_of(c, w->key, w->value);
+        if (!same_unknown(c, first, w->key, w->value) || !first->alike)
+            continue;
+        struct index_unknown *u = first + first->taken++;
+        u->placed = true;
+        w->op = c->part->ops[u->place_in_part];
+        c->versions[u->place_in_part] = w->version;
+    }
 }
 
 /* ---- what reads tell of writes of unknown outcome ---- */

@@ -30,6 +30,8 @@ struct index_unknown {
     uint32_t place_in_part;
     uint8_t kind;
     bool placed;
+    bool alike;     /* all that wrote this value to this key are puts or deletes */
+    uint32_t taken; /* of the first of its value: how many are placed */
 };
 
 struct index_check {
@@ -41,6 +43,7 @@ struct index_check {
     uint32_t unknown_count, unknown_room;
     uint64_t *versions; /* by place in the part: where a write stands; 0: not known */
     uint64_t *places;
+    bool changed; /* a write was moved */
     bool guessed; /* operations of unknown outcome that are no puts were placed by what was read */
     bool appends; /* there are appends in the log */
     bool appends_unknown; /* there are appends of unknown outcome */
@@ -53,6 +56,7 @@ enum history_verdict index_collect(struct index_check *c);
 /* A put or delete of unknown outcome that wrote this value must have stood at this place; false:
  * there is none that was not placed. The writes are no longer sorted then. */
 bool index_infer(struct index_check *c, uint32_t key, uint32_t value, uint64_t place);
+void index_share_out(struct index_check *c);
 void index_release(struct index_check *c);
 void index_sort_writes(struct index_check *c);
 /* The first write behind all of the key up to a version. */

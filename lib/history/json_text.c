@@ -104,7 +104,7 @@ static void put_utf8(struct buf *out, uint32_t c)
 
 static bool unicode_escape(struct json_text *t)
 {
-    uint32_t c, low;
+    uint32_t c = 0, low = 0;
     if (!hex4(t, &c))
         return false;
     if (c >= 0xdc00 && c < 0xe000)

@@ -87,9 +87,9 @@ bool parse_type(struct slice word, uint8_t *type)
                                         [HISTORY_RETURN_OK] = "ok",
                                         [HISTORY_RETURN_FAIL] = "fail",
                                         [HISTORY_INFO] = "info"};
-    for (uint8_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++)
         if (slice_is(word, words[i])) {
-            *type = i;
+            *type = (uint8_t)i;
             return true;
         }
     return false;

@@ -52,7 +52,8 @@ static struct maker_value expected(struct maker *m, uint32_t key)
 {
     if (prng_chance(&m->prng, 2, 3))
         return m->store[key];
-    return prng_chance(&m->prng, 1, 3) ? (struct maker_value){0} : any_value(m);
+    struct maker_value absent = {.present = false};
+    return prng_chance(&m->prng, 1, 3) ? absent : any_value(m);
 }
 
 static enum history_kind any_kind(struct maker *m)

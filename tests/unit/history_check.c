@@ -158,7 +158,7 @@ static void methods_know_their_rules(void)
         set_up(rows[i].words);
         for (int m = 0; m < METHOD_COUNT; m++) {
             const struct history_limits limits = {.forced = true, .method = (enum history_method)m};
-            int got = judge(&limits);
+            int got = (int)judge(&limits);
             if (got != want[m])
                 case_fail("%s, by %s: got %d, want %d: %s", rows[i].words,
                           history_method_name((enum history_method)m), got, want[m], report.why);

@@ -276,6 +276,16 @@ static const struct mix mixes[] = {
       [HISTORY_DELETE] = 1,
       [HISTORY_SCAN] = 2,
       [HISTORY_BATCH] = 1}},
+    {"indexes, scans, deletes and cas",
+     true,
+     2,
+     2,
+     300,
+     {[HISTORY_GET] = 2,
+      [HISTORY_PUT] = 2,
+      [HISTORY_CAS] = 2,
+      [HISTORY_DELETE] = 2,
+      [HISTORY_SCAN] = 3}},
 };
 enum { MIXES = sizeof(mixes) / sizeof(mixes[0]) };
 
@@ -324,7 +334,7 @@ static void disagree(struct tally *t, const struct history_part *p, uint64_t see
 /* With several keys the index method looks at the order of writes of different keys too, and not at
  * what values alone would allow: then it may only err on the side of a violation. */
 static void judge_part(struct history *h, const struct history_part *p, const struct mix *mix,
-                       uint64_t seed, struct tally *t)
+                       uint64_t seed, bool changed, struct tally *t)
 {
     char why[HISTORY_WHY_BYTES];
     bool allowed = by_brute_force(h, p, false);
@@ -341,6 +351,8 @@ static void judge_part(struct history *h, const struct history_part *p, const st
         bool found = v == VERDICT_LINEARIZABLE;
         if (m == METHOD_INDEX && p->several_keys ? found && !wanted : found != wanted)
             disagree(t, p, seed, mix->name, history_method_name((enum history_method)m));
+        if (v == VERDICT_VIOLATED && !changed)
+            disagree(t, p, seed, mix->name, "what a linearizable store did is violated");
         if (v == VERDICT_OPEN)
             disagree(t, p, seed, mix->name, "the search did not end");
     }
@@ -371,7 +383,7 @@ static void small_history(uint64_t seed, const struct mix *mix, struct tally *t)
     t->histories++;
     for (uint32_t i = 0; i < parts.count; i++)
         if (parts.parts[i].count > 0)
-            judge_part(&h, &parts.parts[i], mix, seed, t);
+            judge_part(&h, &parts.parts[i], mix, seed, change != CHANGE_NOTHING, t);
     history_parts_release(&parts);
     history_release(&h);
 }
