@@ -138,16 +138,17 @@ static void make_groups(struct search *s, struct unknown *unknown, uint32_t coun
 {
     if (count > 0)
         qsort(unknown, count, sizeof(*unknown), unknown_order);
+    struct search_group *last = NULL;
     s->groups = mem_calloc(count + UINT64_C(1), sizeof(*s->groups));
     s->calls = mem_calloc(count + UINT64_C(1), sizeof(*s->calls));
     for (uint32_t i = 0; i < count; i++) {
-        struct search_group *last = s->group_count > 0 ? &s->groups[s->group_count - 1] : NULL;
         s->calls[i] = unknown[i].call;
-        if (last && effect_order(&last->effect, &unknown[i].effect) == 0)
+        if (last && effect_order(&last->effect, &unknown[i].effect) == 0) {
             last->count++;
-        else
-            s->groups[s->group_count++] =
-                (struct search_group){.effect = unknown[i].effect, .first = i, .count = 1};
+            continue;
+        }
+        last = &s->groups[s->group_count++];
+        *last = (struct search_group){.effect = unknown[i].effect, .first = i, .count = 1};
     }
 }
 

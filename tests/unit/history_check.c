@@ -55,9 +55,9 @@ static void add_word(const char *word, uint32_t line)
     for (uint8_t t = 1; t < 4; t++)
         if (strcmp(name, types[t]) == 0)
             e.type = t;
-    for (uint8_t k = 0; k < HISTORY_KINDS; k++)
+    for (uint32_t k = 0; k < HISTORY_KINDS; k++)
         if (strcmp(name, history_kind_name(k)) == 0)
-            e.kind = k;
+            e.kind = (uint8_t)k;
     if (e.type == HISTORY_RETURN_OK && strchr(word, '[')) { /* a scan: "1ok[a=1,b=2]%5" */
         e.has_items = true;
         e.items = h.item_count;
