@@ -203,6 +203,7 @@ test-all:
 		unit '$(MAKE) --no-print-directory unit' \
 		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..10000 --jobs $(JOBS)' \
 		explore 'tests/sim/explore.sh 10000000 $(BUILD)/bin/raftkv-check --jobs $(JOBS)' \
+		histories 'RAFTKV_HISTORIES=1000000 $(BUILD)/san/tests/unit/history_model' \
 		same 'tests/sim/same.sh 20 $(BUILD)/bin/raftkv-check $(BUILD)/clang/bin/raftkv-check' \
 		e2e '$(MAKE) --no-print-directory e2e' \
 		museum '$(MAKE) --no-print-directory museum' \

@@ -8,6 +8,7 @@ packages=(
     libjansson-dev libmicrohttpd-dev libuv1-dev libcurl4-openssl-dev libsqlite3-dev
     libbsd-dev libxxhash-dev nettle-dev libisal-dev libjemalloc-dev
     bats bats-assert bats-support perl curl jq sqlite3 wrk git util-linux
+    chromium chromium-driver python3-selenium
     shellcheck cppcheck clang-format clang-tidy strace procps iproute2
 )
 
