@@ -39,9 +39,16 @@ struct history_part {
 };
 
 /* When its return came; HISTORY_NEVER. */
-uint32_t part_return(const struct history_part *p, const struct history_operation *op);
+static inline uint32_t part_return(const struct history_part *p, const struct history_operation *op)
+{
+    return op->outcome == HISTORY_OK && op->ret < p->until ? op->ret : HISTORY_NEVER;
+}
+
 /* Whether an operation of the part is to be judged: called in time, and no read without return. */
-bool part_has(const struct history_part *p, const struct history_operation *op);
+static inline bool part_has(const struct history_part *p, const struct history_operation *op)
+{
+    return op->call < p->until && (part_return(p, op) != HISTORY_NEVER || !history_is_read(op));
+}
 
 /* Each fills `why` (HISTORY_WHY_BYTES) for VERDICT_VIOLATED and VERDICT_UNFIT. */
 enum history_verdict check_index(const struct history_part *p, char *why);

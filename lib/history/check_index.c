@@ -274,7 +274,7 @@ static enum history_verdict replay_all(struct index_check *c)
         index_share_out(c);
         c->changed = false;
         v = replay(c);
-        if (v == VERDICT_LINEARIZABLE && c->appends && !found_more(c))
+        if (v == VERDICT_LINEARIZABLE && c->appends && c->unknown_count > 0 && !found_more(c))
             want_reads(c);
         if (v == VERDICT_LINEARIZABLE && c->unknown_count > 0 && c->part->several_keys &&
             !found_more(c))

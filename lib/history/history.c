@@ -287,11 +287,6 @@ int history_add(struct history *h, const struct history_event *e, struct err *er
 
 /* ---- operations ---- */
 
-bool history_is_read(const struct history_operation *op)
-{
-    return op->kind == HISTORY_GET || op->kind == HISTORY_DIFFERS || op->kind == HISTORY_SCAN;
-}
-
 bool history_matters(const struct history_operation *op)
 {
     return op->outcome == HISTORY_OK || (op->outcome == HISTORY_UNKNOWN && !history_is_read(op));

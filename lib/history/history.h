@@ -112,7 +112,10 @@ uint64_t history_bytes(const struct history *h);
 
 /* Whether the operation says or does anything: failed ones and reads of unknown outcome do not. */
 bool history_matters(const struct history_operation *op);
-bool history_is_read(const struct history_operation *op);
+static inline bool history_is_read(const struct history_operation *op)
+{
+    return op->kind == HISTORY_GET || op->kind == HISTORY_DIFFERS || op->kind == HISTORY_SCAN;
+}
 
 const char *history_kind_name(uint32_t kind);
 /* `value` with `suffix` behind it, as an id. */

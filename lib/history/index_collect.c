@@ -308,7 +308,8 @@ static enum history_verdict place_unknown(struct index_check *c, const struct ob
             continue; /* a batch that was found by another of its keys */
         if (!u)
             return verdict_why(c->why, VERDICT_VIOLATED,
-                               "line %" PRIu32 " read version %" PRIu64 ", which nobody wrote",
+                               "line %" PRIu32 " read version %" PRIu64
+                               ", which no operation wrote",
                                seen->line, index_shown(seen->version));
         bool alike = u->kind != HISTORY_APPEND;
         bool several = candidates(c, seen->key, seen->value, &alike) > 1;
@@ -338,7 +339,8 @@ enum history_verdict index_collect(struct index_check *c)
     if (c->unknown_count > 0)
         qsort(c->unknown, c->unknown_count, sizeof(*c->unknown), unknown_order);
     index_sort_writes(c);
-    observe_all(c, &seen);
+    if (c->unknown_count > 0)
+        observe_all(c, &seen);
     if (seen.count > 0) {
         qsort(seen.list, seen.count, sizeof(*seen.list), observation_order);
         v = place_unknown(c, &seen, false);

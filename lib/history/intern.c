@@ -52,6 +52,12 @@ static const uint8_t *keep(struct intern *in, struct slice bytes)
     return to;
 }
 
+/* The hash stands beside the id, so that other strings are passed without looking at them. */
+static uint64_t slot_of(uint32_t hash, uint32_t id)
+{
+    return (uint64_t)hash << 32 | id;
+}
+
 static void grow_slots(struct intern *in)
 {
     in->bytes += in->slot_count * sizeof(*in->slots);
@@ -62,7 +68,7 @@ static void grow_slots(struct intern *in)
         uint32_t at = in->strings[id].hash & (in->slot_count - 1);
         while (in->slots[at])
             at = (at + 1) & (in->slot_count - 1);
-        in->slots[at] = id;
+        in->slots[at] = slot_of(in->strings[id].hash, id);
     }
 }
 
@@ -75,7 +81,7 @@ static uint32_t add_new(struct intern *in, struct slice bytes, uint32_t hash, ui
     }
     uint32_t id = in->count++;
     in->strings[id] = (struct intern_string){keep(in, bytes), (uint32_t)bytes.len, hash};
-    in->slots[at] = id;
+    in->slots[at] = slot_of(hash, id);
     if (in->count > in->slot_count / 2)
         grow_slots(in);
     return id;
@@ -87,10 +93,12 @@ uint32_t intern_add(struct intern *in, struct slice bytes)
     uint32_t hash = (uint32_t)hash64(bytes.len > 0 ? (const void *)bytes.data : "", bytes.len, 0);
     uint32_t at = hash & (in->slot_count - 1);
     for (; in->slots[at]; at = (at + 1) & (in->slot_count - 1)) {
-        const struct intern_string *s = &in->strings[in->slots[at]];
-        if (s->hash == hash && s->len == bytes.len &&
-            (bytes.len == 0 || memcmp(s->data, bytes.data, bytes.len) == 0))
-            return in->slots[at];
+        uint32_t id = (uint32_t)in->slots[at];
+        if (in->slots[at] >> 32 != hash)
+            continue;
+        const struct intern_string *s = &in->strings[id];
+        if (s->len == bytes.len && (bytes.len == 0 || memcmp(s->data, bytes.data, bytes.len) == 0))
+            return id;
     }
     return add_new(in, bytes, hash, at);
 }

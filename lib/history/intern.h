@@ -22,7 +22,7 @@ struct intern_block;
 struct intern {
     struct intern_string *strings; /* by id; [0] is not used */
     uint32_t count, room;
-    uint32_t *slots; /* a power of two of them; 0: free */
+    uint64_t *slots; /* hash << 32 | id, a power of two of them; 0: free */
     uint32_t slot_count;
     struct intern_block *blocks; /* the bytes; a block never moves */
     size_t block_left;

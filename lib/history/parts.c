@@ -10,16 +10,6 @@
 #include "lib/history/check.h"
 #include "lib/history/check_internal.h"
 
-uint32_t part_return(const struct history_part *p, const struct history_operation *op)
-{
-    return op->outcome == HISTORY_OK && op->ret < p->until ? op->ret : HISTORY_NEVER;
-}
-
-bool part_has(const struct history_part *p, const struct history_operation *op)
-{
-    return op->call < p->until && (part_return(p, op) != HISTORY_NEVER || !history_is_read(op));
-}
-
 /* ---- keys in the order of their bytes ---- */
 
 static int key_order(const void *a, const void *b, void *argument)

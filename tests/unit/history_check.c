@@ -136,7 +136,7 @@ static const struct row rows[] = {
     {"1put:k=a 1ok@3 1put:k=b 1ok@4 2get:k 2ok=a@3", BAD, BAD, BAD, "is stale"},
     {"1put:k=a 1ok@4 1put:k=b 1ok@3", BAD, LIN, LIN, "stands at 3 in the log"},
     {"1put:k=a 1ok@3 2put:k=b 2ok@3", BAD, LIN, LIN, "at the same index, 3"},
-    {"1put:k=a 1ok@3 2get:k 2ok=a@4", BAD, LIN, LIN, "which nobody wrote"},
+    {"1put:k=a 1ok@3 2get:k 2ok=a@4", BAD, LIN, LIN, "which no operation wrote"},
     {"1put:k=a 1ok@3 2get:k 2ok=b@3", BAD, BAD, BAD, "another value than was written"},
     {"1put:k=a 1info 2get:k 2ok=a@7 3put:k=b 3ok@9", LIN, LIN, LIN, ""},
     {"1cas:k>a=b 1ok@3", BAD, UNFIT, BAD, "another value at its index"},
