@@ -92,6 +92,8 @@ struct apply_result {
     uint64_t timestamp_ms;
 };
 
+enum { STATE_ENDS_MAX = 4 };
+
 struct state;
 struct memtable;
 
@@ -139,6 +141,10 @@ int state_scan(struct state *s, const struct state_scan *scan,
  * frozen one that is not flushed, or NULL. It stays valid until state_flushed. */
 const struct memtable *state_freeze(struct state *s);
 const struct memtable *state_oldest_frozen(const struct state *s);
+/* A memtable is to end at `index`: at once if that is the applied index, else when it is; never if
+ * it is behind. For who wants the digest of the state there. Only the STATE_ENDS_MAX last ones are
+ * kept in mind. */
+void state_end_at(struct state *s, raft_index index);
 /* The base now has it. Its rows are dropped, a few with each state_apply, or all with the next
  * state_freeze: `m` is not to be used any more. */
 void state_flushed(struct state *s, const struct memtable *m);
