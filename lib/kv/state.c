@@ -17,6 +17,14 @@ enum {
     RETIRED_ROWS_A_STEP = 32, /* rows dropped with each apply: 8,192 at once pause for over 1 ms */
 };
 
+const struct state_options state_options_default = {
+    .memtable_rows_max = 32768,
+    .memtable_bytes_max = 32 << 20,
+    .index_stride = 32768,
+    .sessions_max = 100000,
+    .session_ttl_ms = UINT64_C(24) * 3600 * 1000,
+};
+
 /* ---- life */
 
 static void publish(struct state *s)

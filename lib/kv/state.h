@@ -81,6 +81,9 @@ struct state_options {
     uint64_t session_ttl_ms; /* 24 h of cluster time */
 };
 
+/* What nodes use. That sessions end alike on all of them is part of what the log means. */
+extern const struct state_options state_options_default;
+
 struct apply_result {
     raft_index index;
     int status; /* 0; ERR_PRECONDITION_FAILED, ERR_SEQ_OLD, ERR_SEQ_REUSED, ERR_SESSION_UNKNOWN, or
