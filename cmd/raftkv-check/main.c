@@ -24,6 +24,8 @@ static const struct check_command *const commands[] = {
     &sim_command,
     &scenario_command,
     &explore_command,
+    &data_command,
+    &replay_command,
     NULL,
 };
 
