@@ -13,51 +13,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cmd/raftkv-check/findings.h"
 #include "lib/base/mem.h"
 #include "lib/verify/verify.h"
-
-/* ---- findings ---- */
-
-static void print_finding(void *self, enum finding kind, const char *text)
-{
-    struct aside_report *r = self;
-    switch (kind) {
-    case FINDING_FACT: printf("%s\n", text); break;
-    case FINDING_NOTE: printf("note: %s\n", text); break;
-    case FINDING_WRONG:
-        r->wrong++;
-        printf("WRONG: %s\n", text);
-        break;
-    case FINDING_UNKNOWN:
-        r->unknown++;
-        printf("unknown: %s\n", text);
-        break;
-    }
-}
-
-static int print_result(const struct aside_report *r)
-{
-    if (r->wrong > 0) {
-        printf("result: %lu findings, something is wrong\n", r->wrong);
-        return EXIT_VIOLATED;
-    }
-    if (r->unknown > 0) {
-        printf("result: inconclusive, nothing is wrong with what could be looked at\n");
-        return EXIT_INCONCLUSIVE;
-    }
-    printf("result: nothing is wrong\n");
-    return EXIT_DONE;
-}
 
 /* ---- the child ---- */
 
 static int look(const struct check_command *command, const char *scratch, aside_work *work)
 {
-    struct aside_report report = {.sink = {.tell = print_finding, .self = &report}};
+    struct findings findings;
     struct err err = {0};
-    if (work(scratch, &report, &err) != 0)
+    findings_init(&findings);
+    if (work(scratch, &findings.sink, &err) != 0)
         return command_usage(command, "%s", err.text);
-    return print_result(&report);
+    return findings_result(&findings);
 }
 
 static _Noreturn void child(const struct check_command *command, const char *scratch,

@@ -8,14 +8,8 @@
 #include "cmd/raftkv-check/check.h"
 #include "lib/store/inspect.h"
 
-/* Findings, printed and counted. */
-struct aside_report {
-    struct finding_sink sink; /* prints; filled by aside_run */
-    unsigned long wrong, unknown;
-};
-
 /* What is to be done; an error is one of usage. */
-typedef int aside_work(const char *scratch, struct aside_report *report, struct err *err);
+typedef int aside_work(const char *scratch, const struct finding_sink *sink, struct err *err);
 
 /* `parent`: where the scratch directory is made; NULL: TMPDIR, or /tmp. Prints the result, and
  * returns the exit status. */

@@ -33,6 +33,7 @@ extern const struct check_command scenario_command;
 extern const struct check_command explore_command;
 extern const struct check_command data_command;
 extern const struct check_command replay_command;
+extern const struct check_command replicas_command;
 
 /* Says on stderr "raftkv-check COMMAND: …" and returns EXIT_USAGE. */
 int command_usage(const struct check_command *command, const char *fmt, ...)

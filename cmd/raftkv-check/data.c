@@ -10,9 +10,9 @@ static size_t path_count;
 
 static const struct opt options[] = {ASIDE_OPTION(temp_dir)};
 
-static int look(const char *scratch, struct aside_report *report, struct err *err)
+static int look(const char *scratch, const struct finding_sink *sink, struct err *err)
 {
-    return verify_data(paths, path_count, scratch, &report->sink, err);
+    return verify_data(paths, path_count, scratch, sink, err);
 }
 
 static int run(int operand_count, const char *const *operands)

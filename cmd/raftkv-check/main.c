@@ -26,6 +26,7 @@ static const struct check_command *const commands[] = {
     &explore_command,
     &data_command,
     &replay_command,
+    &replicas_command,
     NULL,
 };
 

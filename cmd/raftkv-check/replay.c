@@ -12,9 +12,9 @@ static const struct opt options[] = {
     ASIDE_OPTION(temp_dir),
 };
 
-static int look(const char *scratch, struct aside_report *report, struct err *err)
+static int look(const char *scratch, const struct finding_sink *sink, struct err *err)
 {
-    return verify_replay(path, from, scratch, &report->sink, err);
+    return verify_replay(path, from, scratch, sink, err);
 }
 
 static int run(int operand_count, const char *const *operands)

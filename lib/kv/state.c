@@ -143,6 +143,9 @@ static void freeze_if_full(struct state *s)
 
 void state_end_at(struct state *s, raft_index index)
 {
+    for (size_t i = 0; i < STATE_ENDS_MAX; i++)
+        if (s->ends[i] == index && index > s->applied)
+            return;
     if (index == s->applied && !memtable_empty(state_active(s))) {
         freeze(s);
         publish(s);

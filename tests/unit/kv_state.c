@@ -564,6 +564,8 @@ static void test_freeze_where_asked(void)
     state_end_at(rig.state, 5);
     state_limits(rig.state, &limits);
     is_u64(limits.frozen, 2, "and no second one");
+    for (int i = 0; i < STATE_ENDS_MAX; i++)
+        state_end_at(rig.state, 7); /* again and again is once */
     for (raft_index i = 7; i < 7 + STATE_ENDS_MAX + 1; i++)
         state_end_at(rig.state, i); /* one too many: the first is forgotten */
     for (int i = 0; i < 7; i++)
