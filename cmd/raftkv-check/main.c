@@ -21,12 +21,8 @@ extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1";
 
 static const struct check_command *const commands[] = {
-    &sim_command,
-    &scenario_command,
-    &explore_command,
-    &data_command,
-    &replay_command,
-    &replicas_command,
+    &sim_command,  &scenario_command, &explore_command,
+    &data_command, &replay_command,   &replicas_command,
     NULL,
 };
 
