@@ -126,6 +126,8 @@ struct api_node {
     uint64_t log_bytes, kv_bytes, wal_bytes, disk_free, log_entries, keys;
 };
 int api_node_encode(const struct api_node *n, struct buf *out);
+/* All but `version`, which is NULL. */
+int api_node_decode(struct slice body, struct api_node *n, struct err *err);
 
 /* ---- requests with a body ---- */
 

@@ -264,3 +264,55 @@ int api_status_decode(struct slice body, struct api_status *s, struct err *err)
     json_decref(root);
     return rc;
 }
+
+static void read_node_parts(struct json_reader *r, struct api_node *n)
+{
+    struct json_reader inner;
+    if (json_read_object(r, "index", true, &inner)) {
+        json_read_u64(&inner, "last", true, &n->last);
+        json_read_u64(&inner, "commit", true, &n->commit);
+        json_read_u64(&inner, "applied", true, &n->applied);
+        json_read_u64(&inner, "snapshot", true, &n->snapshot);
+        json_read_u64(&inner, "first", true, &n->first);
+        json_read_close(r, &inner, MEMBERS_MORE);
+    }
+    if (json_read_object(r, "digest", true, &inner)) {
+        json_read_u64(&inner, "index", true, &n->digest_index);
+        json_read_hex128(&inner, "value", true, &n->digest);
+        json_read_close(r, &inner, MEMBERS_MORE);
+    }
+    if (json_read_object(r, "storage", true, &inner)) {
+        json_read_u64(&inner, "log_bytes", true, &n->log_bytes);
+        json_read_u64(&inner, "kv_bytes", true, &n->kv_bytes);
+        json_read_u64(&inner, "wal_bytes", true, &n->wal_bytes);
+        json_read_u64(&inner, "disk_free", true, &n->disk_free);
+        json_read_u64(&inner, "log_entries", true, &n->log_entries);
+        json_read_u64(&inner, "keys", true, &n->keys);
+        json_read_close(r, &inner, MEMBERS_MORE);
+    }
+}
+
+int api_node_decode(struct slice body, struct api_node *n, struct err *err)
+{
+    json_t *root = NULL;
+    int rc = json_parse_object(body, LIMIT_JSON_DEPTH, &root, err);
+    if (rc < 0)
+        return rc;
+    struct api_node found = {0};
+    struct json_reader r;
+    json_reader_init(&r, root, err);
+    json_read_name(&r, "name", true, found.name);
+    json_read_hex64(&r, "id", true, &found.id);
+    found.state = read_word(&r, "state", states);
+    if (!json_is_null(json_object_get(root, "leader")))
+        json_read_name(&r, "leader", false, found.leader);
+    json_read_u64(&r, "term", true, &found.term);
+    json_read_bool(&r, "ready", true, &found.ready);
+    json_read_u64(&r, "uptime_ms", true, &found.uptime_ms);
+    read_node_parts(&r, &found);
+    rc = json_reader_end(&r, MEMBERS_MORE);
+    if (rc == 0)
+        *n = found;
+    json_decref(root);
+    return rc;
+}

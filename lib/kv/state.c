@@ -17,6 +17,14 @@ enum {
     RETIRED_ROWS_A_STEP = 32, /* rows dropped with each apply: 8,192 at once pause for over 1 ms */
 };
 
+const struct state_options state_options_default = {
+    .memtable_rows_max = 32768,
+    .memtable_bytes_max = 32 << 20,
+    .index_stride = 32768,
+    .sessions_max = 100000,
+    .session_ttl_ms = UINT64_C(24) * 3600 * 1000,
+};
+
 /* ---- life */
 
 static void publish(struct state *s)
@@ -117,13 +125,33 @@ static void freeze(struct state *s)
     TAILQ_INSERT_HEAD(&s->tables, active, tables); /* a macro: its arguments are evaluated often */
 }
 
+static bool ends_here(const struct state *s)
+{
+    for (size_t i = 0; i < STATE_ENDS_MAX; i++)
+        if (s->ends[i] == s->applied)
+            return true;
+    return s->options.index_stride > 0 && s->applied % s->options.index_stride == 0;
+}
+
 static void freeze_if_full(struct state *s)
 {
     const struct memtable *m = state_active(s);
     const struct state_options *o = &s->options;
-    if (m->row_count >= o->memtable_rows_max || m->bytes >= o->memtable_bytes_max ||
-        (o->index_stride > 0 && s->applied % o->index_stride == 0))
+    if (m->row_count >= o->memtable_rows_max || m->bytes >= o->memtable_bytes_max || ends_here(s))
         freeze(s);
+}
+
+void state_end_at(struct state *s, raft_index index)
+{
+    for (size_t i = 0; i < STATE_ENDS_MAX; i++)
+        if (s->ends[i] == index && index > s->applied)
+            return;
+    if (index == s->applied && !memtable_empty(state_active(s))) {
+        freeze(s);
+        publish(s);
+    } else if (index > s->applied) {
+        s->ends[s->ends_next++ % STATE_ENDS_MAX] = index;
+    }
 }
 
 const struct memtable *state_freeze(struct state *s)

@@ -81,6 +81,9 @@ struct state_options {
     uint64_t session_ttl_ms; /* 24 h of cluster time */
 };
 
+/* What nodes use. That sessions end alike on all of them is part of what the log means. */
+extern const struct state_options state_options_default;
+
 struct apply_result {
     raft_index index;
     int status; /* 0; ERR_PRECONDITION_FAILED, ERR_SEQ_OLD, ERR_SEQ_REUSED, ERR_SESSION_UNKNOWN, or
@@ -91,6 +94,8 @@ struct apply_result {
                          failed condition: current, 0 = absent */
     uint64_t timestamp_ms;
 };
+
+enum { STATE_ENDS_MAX = 4 };
 
 struct state;
 struct memtable;
@@ -139,6 +144,10 @@ int state_scan(struct state *s, const struct state_scan *scan,
  * frozen one that is not flushed, or NULL. It stays valid until state_flushed. */
 const struct memtable *state_freeze(struct state *s);
 const struct memtable *state_oldest_frozen(const struct state *s);
+/* A memtable is to end at `index`: at once if that is the applied index, else when it is; never if
+ * it is behind. For who wants the digest of the state there. Only the STATE_ENDS_MAX last ones are
+ * kept in mind. */
+void state_end_at(struct state *s, raft_index index);
 /* The base now has it. Its rows are dropped, a few with each state_apply, or all with the next
  * state_freeze: `m` is not to be used any more. */
 void state_flushed(struct state *s, const struct memtable *m);

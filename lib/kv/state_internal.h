@@ -25,6 +25,8 @@ struct state {
     uint32_t frozen;
     uint64_t frozen_bytes, frozen_rows;
     raft_index flushed;
+    raft_index ends[STATE_ENDS_MAX]; /* see state_end_at; a ring */
+    uint32_t ends_next;
     struct memtable *retired;  /* flushed, and dropped a little with each apply; NULL: none */
     struct hash_index overlay; /* newest row of each key in the memtables */
     struct session_table sessions;

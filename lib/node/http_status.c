@@ -221,6 +221,41 @@ void http_members(struct node *n, struct http_request *r)
     ask_leader(n, r, "/members", reply_members);
 }
 
+/* The digest of the state at the index asked for, if it is known; else that of the last flush, and
+ * a flush will end at that index unless it is behind: whoever wants to compare nodes asks again. */
+static void digest_wanted(struct node *n, raft_index index, struct api_node *out)
+{
+    struct digest digest;
+
+    if (machine_digest_at(n->machine, index, &digest)) {
+        out->digest_index = index;
+        out->digest = digest;
+    } else if (index >= out->applied) {
+        machine_end_at(n->machine, index);
+    }
+}
+
+/* digest_at, 0 if it is not there; false: answered. */
+static bool parse_digest_at(struct node *n, struct http_request *r, uint64_t *index)
+{
+    struct query_parameter p[] = {{.name = "digest_at"}};
+    struct err err = {0};
+    int code = parse_query(r, p, 1, &err);
+
+    *index = 0;
+    if (code == 0) {
+        code = parse_number(&p[0], (1ULL << 53) - 1, index, &err);
+    }
+    if (code == 0 && p[0].seen && *index == 0) {
+        code = err_set(&err, ERR_BAD_REQUEST, "digest_at=0: a log index from 1 on");
+    }
+    query_release(p, 1);
+    if (code != 0) {
+        reply_err(n, r, &err, OUTCOME_NONE);
+    }
+    return code == 0;
+}
+
 void http_node(struct node *n, struct http_request *r)
 {
     struct machine_figures machine;
@@ -228,8 +263,9 @@ void http_node(struct node *n, struct http_request *r)
     struct api_node out = {.id = n->id, .version = RAFTKV_VERSION, .state = "forming"};
     struct buf body;
     struct reply reply = {.status = 200, .body = &body};
+    uint64_t digest_at;
 
-    if (!no_query(n, r)) {
+    if (!parse_digest_at(n, r, &digest_at)) {
         return;
     }
     machine_figures(n->machine, &machine);
@@ -252,6 +288,9 @@ void http_node(struct node *n, struct http_request *r)
     }
     out.digest_index = machine.flushed;
     out.digest = machine.digest;
+    if (digest_at > 0 && n->carry) {
+        digest_wanted(n, digest_at, &out);
+    }
     out.log_bytes = disk.log.file_bytes;
     out.kv_bytes = machine.kv_bytes;
     out.wal_bytes = disk.log.wal_bytes + machine.wal_bytes;

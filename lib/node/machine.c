@@ -19,6 +19,7 @@ enum machine_kind {
     MACHINE_APPLY,
     MACHINE_READ,
     MACHINE_EXPIRED,
+    MACHINE_END_AT,
     MACHINE_FREEZE,
     MACHINE_FLUSHED,
     MACHINE_REFRESH,
@@ -32,6 +33,18 @@ enum flusher_kind {
     FLUSHER_CLUSTER,
     FLUSHER_CLOSE,
     FLUSHER_OPEN
+};
+
+struct end_at {
+    struct work work;
+    struct machine *machine;
+    raft_index index;
+    uint32_t frozen; /* memtables that wait for the flusher now */
+};
+
+struct digest_point {
+    raft_index index; /* 0: none */
+    struct digest value;
 };
 
 /* Where the flush is; it is one work that travels. */
@@ -68,6 +81,8 @@ struct machine {
     raft_index memtable_last;
     raft_index checkpointed;
     struct digest digest;
+    struct digest_point digests[MACHINE_DIGESTS]; /* where the last flushes ended; a ring */
+    uint32_t digests_next;
     uint64_t keys;
     int flush_code;
     struct err flush_err;
@@ -135,6 +150,14 @@ static void run_machine_work(struct machine *m, struct work *w)
         struct machine_expired *e = (struct machine_expired *)w;
 
         e->count = state_sessions_expired(m->state, e->cluster_time_ms, e->ids);
+        break;
+    }
+    case MACHINE_END_AT: {
+        struct end_at *e = (struct end_at *)w;
+
+        state_end_at(m->state, e->index);
+        state_limits(m->state, &limits);
+        e->frozen = limits.frozen;
         break;
     }
     case MACHINE_FREEZE:
@@ -302,6 +325,13 @@ static void flush_succeeded(struct machine *m)
     }
 }
 
+/* Where this flush ended. */
+static void note_digest(struct machine *m)
+{
+    m->digests[m->digests_next++ % MACHINE_DIGESTS] =
+        (struct digest_point){.index = m->memtable_last, .value = m->digest};
+}
+
 static void flush_next(struct work *w)
 {
     struct machine *m = (struct machine *)((char *)w - offsetof(struct machine, flush));
@@ -330,6 +360,7 @@ static void flush_next(struct work *w)
             m->figures.digest = m->digest;
             m->figures.keys = m->keys;
             m->figures.flushed = m->memtable_last;
+            note_digest(m);
             m->options.flushed(m->options.argument, m->memtable_last, m->digest);
             flush_send(m, m->machine, MACHINE_FLUSHED, FLUSH_DROPPING);
         }
@@ -412,6 +443,46 @@ void machine_post_expired(struct machine *m, struct machine_expired *e)
     worker_post(m->machine, &e->work);
 }
 
+static void end_at_done(struct work *w)
+{
+    struct end_at *e = (struct end_at *)w;
+
+    if (e->frozen > 0) {
+        flush_start(e->machine);
+    }
+    mem_free(e);
+}
+
+void machine_end_at(struct machine *m, raft_index index)
+{
+    struct end_at *e;
+
+    if (!m->open || m->closing || m->stopped) {
+        return;
+    }
+    e = mem_zalloc(sizeof *e);
+    e->work.kind = MACHINE_END_AT;
+    e->work.done = end_at_done;
+    e->machine = m;
+    e->index = index;
+    worker_post(m->machine, &e->work);
+}
+
+bool machine_digest_at(const struct machine *m, raft_index index, struct digest *out)
+{
+    if (index == m->figures.flushed) { /* also as the file said at the start */
+        *out = m->figures.digest;
+        return true;
+    }
+    for (size_t i = 0; i < MACHINE_DIGESTS; i++) {
+        if (index > 0 && m->digests[i].index == index) {
+            *out = m->digests[i].value;
+            return true;
+        }
+    }
+    return false;
+}
+
 void machine_flush_turn(struct machine *m)
 {
     worker_flush(m->machine);
@@ -461,6 +532,7 @@ static void opened_reader(struct work *w)
     struct machine *m = (struct machine *)((char *)w - offsetof(struct machine, switching));
 
     m->open = true;
+    memset(m->digests, 0, sizeof m->digests);
     m->figures.flushed = m->figures.checkpointed = m->checkpointed = m->image.image.applied;
     m->figures.digest = m->digest = m->image.digest;
     m->figures.keys = m->keys = m->image.keys;

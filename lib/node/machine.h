@@ -20,6 +20,8 @@
 #include "lib/node/work.h"
 #include "lib/store/kv_store.h"
 
+enum { MACHINE_DIGESTS = 16 };
+
 /* ---- works of the state machine ---- */
 
 struct machine_apply {
@@ -87,6 +89,11 @@ void machine_post_apply(struct machine *m, struct entry **entries, size_t count,
                         void (*done)(struct work *));
 void machine_post_read(struct machine *m, struct machine_read *r);
 void machine_post_expired(struct machine *m, struct machine_expired *e);
+/* The digest of the state as it was at `index`, if a flush ended there and was one of the last
+ * MACHINE_DIGESTS. Loop thread. */
+bool machine_digest_at(const struct machine *m, raft_index index, struct digest *out);
+/* Lets a flush end at `index`, unless that is behind already. Loop thread. */
+void machine_end_at(struct machine *m, raft_index index);
 void machine_flush_turn(struct machine *m); /* loop, once a turn: hands over what was posted */
 
 /* Switching to another generation (a snapshot that was received). Close: waits for the flush in

@@ -30,13 +30,8 @@ enum {
     NODE_CACHE_BYTES = 32 << 20,
     NODE_SENDING_BYTES = 1 << 30,
     NODE_APPLY_AHEAD_BYTES = 16 << 20,
-    NODE_MEMTABLE_ROWS = 32768,
-    NODE_MEMTABLE_BYTES = 32 << 20,
-    NODE_SESSIONS = 100000,
     NODE_DRIFT_PPM = 10000, /* of each clock: 1 % is far over what quartz does */
 };
-
-static const uint64_t NODE_SESSION_TTL_MS = 24ULL * 3600 * 1000;
 
 /* ---- errors that end the node ---- */
 
@@ -330,7 +325,7 @@ static void state_was_flushed(void *self, raft_index index, struct digest digest
 {
     struct node *n = self;
 
-    if (n->carry && index % NODE_MEMTABLE_ROWS == 0) {
+    if (n->carry && index % state_options_default.index_stride == 0) {
         carry_flushed(n->carry, index, digest, clock_now_us());
     }
 }
@@ -379,7 +374,7 @@ static void carry_limits(const struct node *n, struct carry_options *o)
         .overlay_bytes_max = NODE_OVERLAY_BYTES,
         .trailing_entries = n->options.trailing_entries,
         .sending_bytes_max = NODE_SENDING_BYTES,
-        .session_ttl_ms = NODE_SESSION_TTL_MS,
+        .session_ttl_ms = state_options_default.session_ttl_ms,
     };
 }
 
@@ -511,14 +506,7 @@ static int start_stores(struct node *n, struct log_store_state *s, struct err *e
         .checkpointed = log_may_be_cut,
         .flush_failing = flush_failing,
         .argument = n,
-        .state =
-            {
-                .memtable_rows_max = NODE_MEMTABLE_ROWS,
-                .memtable_bytes_max = NODE_MEMTABLE_BYTES,
-                .index_stride = NODE_MEMTABLE_ROWS,
-                .sessions_max = NODE_SESSIONS,
-                .session_ttl_ms = NODE_SESSION_TTL_MS,
-            },
+        .state = state_options_default,
     };
     int code = data_dir_open(n->options.data_dir, &n->dir, err);
 

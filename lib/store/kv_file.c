@@ -57,7 +57,7 @@ uint32_t kv_session_crc(const struct session *s)
     return crc32c(crc32c(0, s->client, strlen(s->client) + 1), all, sizeof(all));
 }
 
-static int session_read(sqlite3_stmt *st, struct session *s, struct err *err)
+int kv_session_read(sqlite3_stmt *st, struct session *s, struct err *err)
 {
     const char *path = sqlite3_db_filename(sqlite3_db_handle(st), "main");
     struct slice client = sq_column_bytes(st, 0);
@@ -86,14 +86,11 @@ int kv_sessions_read(sqlite3 *db, struct session **out, size_t *out_count, struc
     sqlite3_stmt *st = NULL;
     struct session *sessions = NULL;
     size_t count = 0, room = 0;
-    int rc = sq_prepare(db,
-                        "SELECT client, seq, fingerprint, status, existed, version, timestamp, "
-                        "used_ms, used_index, crc FROM sessions",
-                        &st, err);
+    int rc = sq_prepare(db, KV_SESSIONS_SELECT, &st, err);
     while (rc == 0 && (rc = sq_row(st, err)) == 0) {
         if (count == room)
             sessions = mem_realloc(sessions, sizeof(*sessions) * (room = room ? room * 2 : 64));
-        rc = session_read(st, &sessions[count++], err);
+        rc = kv_session_read(st, &sessions[count++], err);
     }
     sqlite3_finalize(st);
     if (rc != ERR_NOT_FOUND) {

@@ -39,7 +39,8 @@ int kv_store_prepare(struct data_dir *dir, uint64_t generation, bool may_create,
 
 struct kv_writer;
 /* Opened before any reader or snapshot_take, closed behind them. Recovers the WAL, checks format
- * and (if both are known) cluster id. */
+ * and cluster id (NULL or zero: not known). A file that knows none takes it: raft.db is the first
+ * to have it, and a loss of power in the moments after may take it from the file. */
 int kv_writer_open(struct data_dir *dir, uint64_t generation, const struct digest *cluster_id,
                    struct kv_writer **out, struct err *err);
 void kv_writer_close(struct kv_writer *w); /* checkpoints what it can */

@@ -142,6 +142,12 @@ int kv_writer_open(struct data_dir *dir, uint64_t generation, const struct diges
         return rc;
     }
     sqlite3_wal_hook(w->db, count_frames, w);
+    if (cluster_id && !digest_equal(*cluster_id, (struct digest){0}))
+        rc = kv_writer_set_cluster(w, *cluster_id, err);
+    if (rc) {
+        kv_writer_close(w);
+        return rc;
+    }
     show(w);
     *out = w;
     return 0;

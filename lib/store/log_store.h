@@ -69,7 +69,7 @@ struct log_store_state {
  * transaction is a torn tail), checkpoints with TRUNCATE, then reads and verifies every row: CRC,
  * gaps, terms. Damage, a foreign application id or a newer format is ERR_CORRUPT, names file and
  * row, and deletes nothing. `name` is stored at creation and must agree later (ERR_CORRUPT names
- * both).
+ * both); NULL: whatever it is, of a store that must be there.
  */
 int log_store_open(struct data_dir *dir, const char *name, struct log_store **out,
                    struct log_store_state *state, struct err *err);

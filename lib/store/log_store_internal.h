@@ -7,6 +7,10 @@
 #include "lib/store/private.h"
 #include "lib/store/sqlite_util.h"
 
+enum { LOG_PAGE_BYTES = 4096 };
+
+extern const struct sq_format log_format;
+
 struct log_store {
     struct data_dir *dir;
     sqlite3 *db;

@@ -18,9 +18,7 @@
 #include "lib/store/log_store_internal.h"
 #include "lib/store/wal_scan.h"
 
-enum { PAGE_BYTES = 4096 };
-
-static const struct sq_format log_format = {
+const struct sq_format log_format = {
     .application_id = 0x524b564c, /* "RKVL" */
     .version = 1,
     .schema =
@@ -156,10 +154,12 @@ static int open_database(struct log_store *s, const char *name, bool *created, s
     bool empty = false;
     struct wal_scan scan;
     int rc = sq_format_probe(path, &log_format, &empty, err);
+    if (rc == 0 && empty && !name)
+        rc = err_set(err, ERR_CORRUPT, "%s: missing or empty", path);
     if (rc == 0 && empty)
         rc = refuse_missing(s, err);
     if (rc == 0)
-        rc = wal_scan(wal, PAGE_BYTES, &scan, err);
+        rc = wal_scan(wal, LOG_PAGE_BYTES, &scan, err);
     if (rc == 0)
         rc = sq_open(path, SQ_CREATE, &s->db, err);
     /* Before the first access: then the index of the WAL is in our memory, not in a file. */
@@ -167,6 +167,8 @@ static int open_database(struct log_store *s, const char *name, bool *created, s
         rc = sq_exec(s->db, "PRAGMA locking_mode=EXCLUSIVE", err);
     if (rc == 0)
         rc = sq_format_check(s->db, &log_format, &empty, err);
+    if (rc == 0 && empty && !name)
+        rc = err_set(err, ERR_CORRUPT, "%s: an empty database", path);
     if (rc == 0 && empty)
         rc = refuse_orphans(s, err); /* made, but never filled */
     if (rc == 0)
@@ -219,7 +221,7 @@ static int meta_read(struct log_store *s, const char *name, struct log_store_sta
         rc = membership_decode(bytes, membership_index, &state->snapshot_membership, err);
     if (rc == 0)
         rc = sq_meta_bytes(&s->meta, "name", &bytes, err);
-    if (rc == 0 && slice_compare(bytes, slice_str(name)) != 0)
+    if (rc == 0 && name && slice_compare(bytes, slice_str(name)) != 0)
         rc = err_set(err, ERR_CORRUPT, "%s: this is the data directory of node '%.*s', not '%s'",
                      s->dir->path, (int)bytes.len, (const char *)bytes.data, name);
     sqlite3_reset(s->meta.get);

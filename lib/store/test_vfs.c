@@ -482,9 +482,14 @@ static int wrap(sqlite3_vfs *wrapper, const char *name, const char *over, bool m
 static sqlite3_vfs wrapper_shared, wrapper_default;
 static int register_result;
 
-static void register_once(void)
+/* Not with SQLite's first connection: plain files may be written before. */
+__attribute__((constructor)) static void read_environment(void)
 {
     vfs.control = getenv("RAFTKV_TEST_VFS_CONTROL");
+}
+
+static void register_once(void)
+{
     register_result = sqlite3_initialize();
     if (register_result == SQLITE_OK)
         register_result = wrap(&wrapper_shared, STORE_VFS_SHARED, "unix-excl", false);

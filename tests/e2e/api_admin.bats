@@ -231,6 +231,35 @@ END
     done
 }
 
+digest_at() { # NODE INDEX: its digest there is known
+    http GET "$1" "/node?digest_at=$2" && [ "$(the .digest.index)" = "$2" ]
+}
+
+@test "GET /node?digest_at=N: all nodes come to tell the digest of the state at that index" {
+    local index node digests=
+    put "$LEADER" digest/a 1
+    index=$((version + 2)) # of the second of three
+    for node in node1 node2 node3; do
+        http GET "$node" "/node?digest_at=$index"
+        replied 200
+        holds '.digest.index < $i' --argjson i "$index"
+    done
+    put "$LEADER" digest/a 2
+    put "$LEADER" digest/a 3
+    put "$LEADER" digest/a 4
+    for node in node1 node2 node3; do
+        wait_until "$E2E_WAIT_SECONDS" digest_at "$node" "$index"
+        digests+=$(the .digest.value)$'\n'
+    done
+    [ "$(sort -u <<<"${digests%$'\n'}" | wc -l)" -eq 1 ]
+    [[ ${digests%%$'\n'*} =~ ^[0-9a-f]{32}$ ]]
+    for node in "digest_at=0" "digest_at=-1" "digest_at=x" "digest_at=" "digest=1" \
+        "digest_at=1&digest_at=1" "digest_at=9007199254740992"; do
+        http GET "$LEADER" "/node?$node"
+        refused 400 bad_request
+    done
+}
+
 @test "GET /node speaks of itself" {
     local node
     for node in node1 node2 node3; do

@@ -506,6 +506,25 @@ static void test_node(void)
             "\"storage\":{\"log_bytes\":11,\"kv_bytes\":12,\"wal_bytes\":13,\"disk_free\":14,"
             "\"log_entries\":15,\"keys\":40}}",
             "node");
+    struct api_node back;
+    struct err err = {0};
+    must(api_node_decode(written(), &back, &err) == 0);
+    ok(back.version == NULL && strcmp(back.name, n.name) == 0 && back.id == n.id &&
+           strcmp(back.state, n.state) == 0 && strcmp(back.leader, n.leader) == 0 &&
+           back.term == n.term && back.ready && back.uptime_ms == n.uptime_ms &&
+           back.last == n.last && back.commit == n.commit && back.applied == n.applied &&
+           back.snapshot == n.snapshot && back.first == n.first,
+       "and back");
+    ok(back.digest_index == n.digest_index && digest_equal(back.digest, n.digest) &&
+           back.log_bytes == n.log_bytes && back.kv_bytes == n.kv_bytes &&
+           back.wal_bytes == n.wal_bytes && back.disk_free == n.disk_free &&
+           back.log_entries == n.log_entries && back.keys == n.keys,
+       "its digest and its figures too");
+    n.leader[0] = '\0';
+    must(api_node_encode(&n, fresh()) == 0);
+    ok(api_node_decode(written(), &back, &err) == 0 && !back.leader[0], "without a leader");
+    is_i64(api_node_decode(slice_str("{\"name\":\"node1\"}"), &back, &err), ERR_BAD_REQUEST,
+           "half a node");
     n.keys = integer_max + 1;
     is_i64(api_node_encode(&n, fresh()), ERR_INTERNAL, "a figure over 2^53 - 1");
 }

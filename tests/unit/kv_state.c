@@ -538,6 +538,43 @@ static void test_freeze_by_itself(void)
     kv_rig_release(&rig);
 }
 
+static void test_freeze_where_asked(void)
+{
+    struct kv_rig rig;
+    struct state_limits limits;
+    rig_default(&rig);
+    state_end_at(rig.state, 0);
+    ok(!state_oldest_frozen(rig.state), "nothing ends before anything was applied");
+    state_end_at(rig.state, 3);
+    for (int i = 0; i < 2; i++)
+        (void)kv_rig_apply(&rig, make_put("k", "v"));
+    ok(!state_oldest_frozen(rig.state), "before the index asked for it goes on");
+    for (int i = 0; i < 3; i++)
+        (void)kv_rig_apply(&rig, make_put("k", "v"));
+    const struct memtable *m = state_oldest_frozen(rig.state);
+    ok(m && memtable_last_index(m) == 3, "there it ends");
+    state_limits(rig.state, &limits);
+    is_u64(limits.frozen, 1, "once");
+    state_end_at(rig.state, 4);
+    state_limits(rig.state, &limits);
+    is_u64(limits.frozen, 1, "what is behind is behind");
+    state_end_at(rig.state, 5);
+    state_limits(rig.state, &limits);
+    is_u64(limits.frozen, 2, "the applied index is the end at once");
+    state_end_at(rig.state, 5);
+    state_limits(rig.state, &limits);
+    is_u64(limits.frozen, 2, "and no second one");
+    for (int i = 0; i < STATE_ENDS_MAX; i++)
+        state_end_at(rig.state, 7); /* again and again is once */
+    for (raft_index i = 7; i < 7 + STATE_ENDS_MAX + 1; i++)
+        state_end_at(rig.state, i); /* one too many: the first is forgotten */
+    for (int i = 0; i < 7; i++)
+        (void)kv_rig_apply(&rig, make_put("k", "v"));
+    state_limits(rig.state, &limits);
+    is_u64(limits.frozen, 2 + STATE_ENDS_MAX, "several may be asked for");
+    kv_rig_release(&rig);
+}
+
 /* What is counted for the limits, over all memtables; the index over them grows. */
 static void test_many_memtables(void)
 {
@@ -735,6 +772,7 @@ int main(void)
     test_err_alone();
     test_freeze();
     test_freeze_by_itself();
+    test_freeze_where_asked();
     test_many_memtables();
     test_references();
     test_reset();

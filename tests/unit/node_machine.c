@@ -4,6 +4,7 @@
  */
 #include <stdio.h>
 
+#include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/node/machine.h"
 #include "lib/store/test_vfs.h"
@@ -18,6 +19,7 @@ struct fixture {
     struct done_queue *done;
     struct machine *machine;
     raft_index applied; /* told of */
+    struct loop_timer *look;
     unsigned switched, flushed;
     bool disk_fails, failing; /* on purpose; as told */
 };
@@ -202,6 +204,42 @@ static void another_generation(void)
     end(2, 2);
 }
 
+static void stop_when_flushed(void *argument)
+{
+    struct digest digest;
+
+    (void)argument;
+    if (machine_digest_at(f.machine, 2, &digest)) {
+        loop_stop(f.loop);
+    } else {
+        loop_timer_at(f.look, clock_now_us() + 1000);
+    }
+}
+
+/* Nothing is due for long, and yet there is a digest of the state where one was asked for. */
+static void digest_where_asked(void)
+{
+    struct digest before = {0}, after = {0}, other = {0};
+
+    begin(NEVER_MS);
+    CHECK(machine_digest_at(f.machine, 0, &before)); /* of what the file said */
+    machine_end_at(f.machine, 2);
+    apply(1, 3);
+    machine_flush_turn(f.machine);
+    f.look = loop_timer_new(f.loop, stop_when_flushed, NULL);
+    loop_timer_at(f.look, clock_now_us() + 1000);
+    loop_run(f.loop);
+    CHECK_EQ(f.flushed, 1);
+    CHECK(machine_digest_at(f.machine, 2, &after));
+    CHECK(!digest_equal(before, after));
+    CHECK(!machine_digest_at(f.machine, 3, &other));
+    CHECK(!machine_digest_at(f.machine, 1, &other));
+    machine_end_at(f.machine, 1); /* behind */
+    machine_flush_turn(f.machine);
+    loop_timer_free(f.look);
+    end(1, 3);
+}
+
 #ifdef RAFTKV_TEST_VFS
 /* The flush has synced the head of the WAL; the rows in it are synced by the checkpoint, whose
  * failure alone is an alarm, and which is tried again though nothing new is to be flushed. */
@@ -230,6 +268,7 @@ static const struct test_case cases[] = {
     {"stopped while the files are being closed", closing},
     {"stopped while other files are being opened", opening},
     {"told to open other files when it stops", asked_to_open_at_the_end},
+    {"a digest where one is asked for", digest_where_asked},
     {"another generation", another_generation},
 };
 CASES_MAIN(cases)

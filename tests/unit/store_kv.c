@@ -667,6 +667,19 @@ static void test_cluster(void)
     is_i64(kv_writer_open(k.dir, 1, &a, &w, &err), 0, "opened for the right one");
     kv_writer_close(w);
     data_dir_close(k.dir);
+
+    /* The file lost it, raft.db has it: without it no copy of the state could be installed. */
+    struct snapshot_info info;
+    struct digest none = {0};
+    must(data_dir_open(store_fresh_path("lost"), &k.dir, &err) == 0);
+    must(kv_store_prepare(k.dir, 1, true, &err) == 0);
+    is_i64(kv_writer_open(k.dir, 1, &a, &w, &err), 0, "opened, and it knows no cluster");
+    kv_writer_close(w);
+    is_i64(kv_writer_open(k.dir, 1, &none, &w, &err), 0, "opened by who knows none");
+    must(snapshot_take(k.dir, 1, NULL, &info, &err) == 0);
+    ok(digest_equal(info.cluster_id, a), "it took the one that it was opened for, for good");
+    kv_writer_close(w);
+    data_dir_close(k.dir);
 }
 
 static void test_prepare(void)
