@@ -62,11 +62,18 @@ static void peer_names(const struct node *n, struct buf *out)
 /* false: answered. */
 static bool enabled(struct node *n, struct http_request *r)
 {
+    struct err err = {0};
+
     if (!n->faults) {
         reply_failure(n, r, ERR_FORBIDDEN,
                       "faults are not enabled here: start the node with --enable-faults");
+        return false;
     }
-    return n->faults != NULL;
+    if (parse_query(r, NULL, 0, &err) != 0) {
+        reply_failure(n, r, err.code, "%s", err.text);
+        return false;
+    }
+    return true;
 }
 
 static void reply_list(struct node *n, struct http_request *r)
@@ -83,7 +90,7 @@ static void reply_list(struct node *n, struct http_request *r)
 
 void http_faults_get(struct node *n, struct http_request *r)
 {
-    if (enabled(n, r) && no_query(n, r)) {
+    if (enabled(n, r)) {
         reply_list(n, r);
     }
 }
@@ -115,7 +122,7 @@ void http_faults_post(struct node *n, struct http_request *r)
     struct reply reply = {.status = 200, .body = &body};
     int code;
 
-    if (!enabled(n, r) || !no_query(n, r)) {
+    if (!enabled(n, r)) {
         return;
     }
     code = api_fault_decode(r->body, &fault, &err);
@@ -132,7 +139,7 @@ void http_faults_post(struct node *n, struct http_request *r)
 
 void http_faults_clear(struct node *n, struct http_request *r)
 {
-    if (enabled(n, r) && no_query(n, r)) {
+    if (enabled(n, r)) {
         faults_clear(n->faults);
         reply_list(n, r);
     }
@@ -143,7 +150,7 @@ void http_fault_clear(struct node *n, struct http_request *r, struct slice raw)
     char text[24] = "";
     uint64_t id;
 
-    if (!enabled(n, r) || !no_query(n, r)) {
+    if (!enabled(n, r)) {
         return;
     }
     if (raw.len < sizeof text) {
