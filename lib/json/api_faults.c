@@ -245,8 +245,8 @@ static int read_fault(json_t *object, bool with_id, struct api_fault *f, struct 
     const char *name;
     json_t *value;
     uint64_t id = 0;
-    if (!json_is_string(kind))
-        return unknown_kind(kind ? "(no string)" : "(none)", err);
+    if (!json_is_string(kind) || strlen(json_string_value(kind)) != json_string_length(kind))
+        return unknown_kind(kind ? "(no word)" : "(none)", err);
     int rc = api_fault_begin(f, json_string_value(kind), err);
     json_object_foreach(object, name, value)
     {
