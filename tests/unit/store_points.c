@@ -26,7 +26,7 @@
 #include "tests/unit/tap.h"
 
 enum {
-    POINTS = 500, /* by default */
+    POINTS = 300, /* by default */
     BEFORE = 40,  /* steps of the life before */
     STEPS = 16,   /* with the fault */
     AFTER = 4,    /* behind the start */
