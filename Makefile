@@ -201,6 +201,7 @@ test-all:
 		clang '$(submake) BUILD=$(BUILD)/clang CC=clang all units tools' \
 		lint '$(submake) lint' \
 		unit '$(MAKE) --no-print-directory unit' \
+		points 'RAFTKV_POINTS=10000 $(BUILD)/san/tests/unit/store_points' \
 		sim '$(BUILD)/bin/raftkv-check sim --seeds 1..10000 --jobs $(JOBS)' \
 		explore 'tests/sim/explore.sh 10000000 $(BUILD)/bin/raftkv-check --jobs $(JOBS)' \
 		histories 'RAFTKV_HISTORIES=1000000 $(BUILD)/san/tests/unit/history_model' \

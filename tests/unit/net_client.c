@@ -593,6 +593,70 @@ static void test_free_pending(void)
     end();
 }
 
+/* ---- on a bad line ---- */
+
+static struct http_fate fate;
+static unsigned fates_asked;
+
+static struct http_fate tell_fate(void *argument, const char *url)
+{
+    fates_asked += argument == &fate && strcmp(url, f.url) == 0;
+    return fate;
+}
+
+static uint64_t took_ms(struct http_call c)
+{
+    uint64_t from_us = clock_now_us();
+    call(c);
+    return (clock_now_us() - from_us) / 1000;
+}
+
+static void test_fates(void)
+{
+    struct http_call c;
+    with_server();
+    fates_asked = 0;
+    http_client_fates(f.client, tell_fate, &fate);
+    fate = (struct http_fate){.delay_ms = 80};
+    ok(took_ms(put_call("/kv/late", "x")) >= 80, "sent later");
+    is_str(outcomes[0].body, "2 /kv/late x", "and answered");
+    fate = (struct http_fate){.lost = true};
+    c = put_call("/kv/lost", "x");
+    c.timeout_ms = 60;
+    ok(took_ms(c) >= 60, "a lost call waits for its answer");
+    ok(outcomes[0].code == ERR_TIMEOUT && outcomes[0].sent, "its outcome is unknown (%d)",
+       outcomes[0].code);
+    fate = (struct http_fate){.delay_ms = 60};
+    ok(took_ms(c) >= 60 && outcomes[0].code == ERR_TIMEOUT && outcomes[0].sent,
+       "so is that of one whose time is over before it is sent");
+    fate = (struct http_fate){0};
+    call(get_call("/kv/now"));
+    is_str(outcomes[0].body, "0 /kv/now ", "others go out at once");
+    is_u64(fates_asked, 4, "each is asked about once");
+    /* Of those that wait, the one that is due first goes first. */
+    f.left = 2;
+    for (int i = 0; i < 2; i++) {
+        fate.delay_ms = i == 0 ? 5000 : 20;
+        c = put_call("/kv/a", "x");
+        c.timeout_ms = i == 0 ? 100 : 10000;
+        outcomes[i] = (struct outcome){.done = false};
+        http_client_call(f.client, &c, on_done, &outcomes[i]);
+    }
+    loop_run(f.loop);
+    ok(outcomes[0].code == ERR_TIMEOUT && outcomes[1].status == 200, "each has its own fate");
+    /* Freed with some that wait: they never left. */
+    fate = (struct http_fate){.lost = true};
+    f.left = 2;
+    outcomes[0] = (struct outcome){.done = false};
+    c = put_call("/kv/a", "x");
+    http_client_call(f.client, &c, on_done, &outcomes[0]);
+    http_client_free(f.client);
+    f.client = NULL;
+    ok(outcomes[0].done && outcomes[0].code == ERR_UNREACHABLE && !outcomes[0].sent,
+       "given up before it was sent");
+    end();
+}
+
 int main(void)
 {
     test_closed_after_request(false);
@@ -606,5 +670,6 @@ int main(void)
     test_many();
     test_chain();
     test_free_pending();
+    test_fates();
     return done();
 }
