@@ -564,6 +564,7 @@ static int start_network(struct node *n, struct err *err)
     int code = peer_transport_new(n->loop, &events, NODE_TRANSPORT_TIMEOUT_MS, &n->transport, err);
 
     if (code == 0) {
+        peer_transport_name(n->transport, n->options.name);
         n->client = peer_transport_client(n->transport);
         code = http_server_start(n->loop, &server, &n->server, err);
     }
