@@ -217,3 +217,16 @@ int client_change(struct client *c, enum client_change change, const char *path,
                         .accept = accept_object};
     return client_call(c, &call, reply, err);
 }
+
+int client_change_at(struct client *c, size_t endpoint, enum client_change change, const char *path,
+                     struct slice body, struct client_reply *reply, struct err *err)
+{
+    struct call call = {.kind = CALL_CHANGE,
+                        .method = change == CLIENT_POST ? "POST" : "DELETE",
+                        .target = path,
+                        .pinned = true,
+                        .body = body,
+                        .content_type = "application/json",
+                        .accept = accept_object};
+    return client_call_at(c, endpoint, &call, reply, err);
+}

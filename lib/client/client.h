@@ -41,8 +41,10 @@ struct client_reply {
     enum outcome outcome; /* of a write that failed: NOT_APPLIED or UNKNOWN; else NONE */
     bool has_version;
     uint64_t version; /* put, get, delete; of a failed condition: the current one (0: absent) */
-    bool deleted;     /* delete: the key was there */
-    bool replayed;    /* the answer of an earlier try */
+    bool has_index;
+    uint64_t index;                    /* RaftKV-Index: the node had applied so much */
+    bool deleted;                      /* delete: the key was there */
+    bool replayed;                     /* the answer of an earlier try */
     char node[LIMIT_NAME_BYTES + 1];   /* that answered; "": none did */
     char leader[LIMIT_NAME_BYTES + 1]; /* as that node knows it; "": none */
     const char *endpoint; /* that was asked last; lives as long as the client. NULL: none */
@@ -93,6 +95,9 @@ enum client_change { CLIENT_POST, CLIENT_DELETE };
 /* A change of members or leader: no session, see above. `body` is JSON, or empty with DELETE. */
 int client_change(struct client *c, enum client_change change, const char *path, struct slice body,
                   struct client_reply *reply, struct err *err);
+/* A change that concerns one endpoint and nobody else: sent there, once. */
+int client_change_at(struct client *c, size_t endpoint, enum client_change change, const char *path,
+                     struct slice body, struct client_reply *reply, struct err *err);
 
 /* The exit status of a program whose call ended so: a read is never of unknown outcome, a write
  * that was certainly not applied neither. */
