@@ -11,6 +11,7 @@ static const struct program_command *const commands[] = {
     &sim_command,
     &scenario_command,
     &explore_command,
+    &history_command,
     NULL,
 };
 
