@@ -30,7 +30,7 @@ struct ctl_command {
 };
 
 extern const struct ctl_command put_command, get_command, delete_command, scan_command,
-    member_command, leader_command, status_command, node_command, health_command;
+    member_command, leader_command, status_command, node_command, health_command, fault_command;
 
 /* ---- output.c ---- */
 

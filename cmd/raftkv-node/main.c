@@ -32,7 +32,7 @@ static struct settings {
     const char *node_id, *host, *advertise, *data_dir, *cluster, *join, *config, *allowed_hosts;
     uint64_t port, election_timeout_ms, heartbeat_interval_ms, value_bytes_max, trailing_entries,
         connections_max;
-    bool standby, version;
+    bool standby, enable_faults, version;
     int read_mode, log_level, log_format;
 } set = {
     .node_id = "node1",
@@ -150,6 +150,10 @@ static const struct opt options[] = {
      .value = &set.allowed_hosts,
      .argument = "NAME,...",
      .help = "further names that a Host header may bear"},
+    {.name = "enable-faults",
+     .type = OPT_FLAG,
+     .value = &set.enable_faults,
+     .help = "open the fault endpoints: this node can be made to fail, for tests"},
     {.name = "log-level",
      .type = OPT_WORD,
      .value = &set.log_level,
@@ -451,6 +455,7 @@ static int make_options(struct node_options *o, struct err *err)
     o->value_bytes_max = set.value_bytes_max;
     o->trailing_entries = set.trailing_entries;
     o->connections_max = set.connections_max;
+    o->faults = set.enable_faults;
     code = code ? code : parse_cluster(o, err);
     code = code ? code
                 : parse_list("join", set.join, o->join, NODE_JOIN_MAX, &o->join_count, true, err);

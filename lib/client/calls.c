@@ -205,6 +205,17 @@ int client_read_from(struct client *c, size_t endpoint, const char *path,
     return client_call_at(c, endpoint, &call, reply, err);
 }
 
+int client_fetch_from(struct client *c, size_t endpoint, const char *path,
+                      struct client_reply *reply, struct err *err)
+{
+    struct call call = {.kind = CALL_READ,
+                        .method = "GET",
+                        .target = path,
+                        .pinned = true,
+                        .accept = accept_object};
+    return client_call_at(c, endpoint, &call, reply, err);
+}
+
 int client_change(struct client *c, enum client_change change, const char *path, struct slice body,
                   struct client_reply *reply, struct err *err)
 {

@@ -91,6 +91,10 @@ int client_read(struct client *c, const char *path, struct client_reply *reply, 
 int client_read_from(struct client *c, size_t endpoint, const char *path,
                      struct client_reply *reply, struct err *err);
 
+/* The same, and an error of the node's is one of the call. */
+int client_fetch_from(struct client *c, size_t endpoint, const char *path,
+                      struct client_reply *reply, struct err *err);
+
 enum client_change { CLIENT_POST, CLIENT_DELETE };
 /* A change of members or leader: no session, see above. `body` is JSON, or empty with DELETE. */
 int client_change(struct client *c, enum client_change change, const char *path, struct slice body,

@@ -44,6 +44,8 @@ struct call {
     struct buf reply;
     bool idempotent;
     bool too_large;
+    bool held, lost;           /* not with libcurl: to be sent, or given up, at due_us */
+    uint64_t due_us, until_us; /* the latter: its whole time is over */
     unsigned sendings;
     char detail[CURL_ERROR_SIZE];
 };
@@ -57,10 +59,13 @@ struct http_client {
     struct socket_watch **watches; /* by descriptor */
     size_t watch_count;
     struct call *running, *unused;
-    unsigned pending, unused_count;
-    bool kick;      /* calls were added */
-    bool handing;   /* results may be there */
-    bool finishing; /* http_client_free runs */
+    unsigned pending, held, unused_count;
+    http_fate_of *fate_of; /* NULL: no call is held */
+    void *fate_argument;
+    struct loop_timer *held_timer; /* the first that is due */
+    bool kick;                     /* calls were added */
+    bool handing;                  /* results may be there */
+    bool finishing;                /* http_client_free runs */
 };
 
 /* ---- sockets ---- */
@@ -250,7 +255,7 @@ static struct call *call_new(struct http_client *c)
     if (call) {
         c->unused = call->next;
         c->unused_count--;
-        call->too_large = false;
+        call->too_large = call->held = call->lost = false;
         call->sendings = 0;
         call->detail[0] = '\0';
     } else {
@@ -353,6 +358,85 @@ static void set_method(struct call *call, const struct http_call *wanted)
         curl_easy_setopt(e, CURLOPT_CUSTOMREQUEST, wanted->method == HTTP_PUT ? "PUT" : "DELETE");
 }
 
+static void start_call(struct call *call, uint32_t timeout_ms)
+{
+    struct http_client *c = call->client;
+    curl_easy_setopt(call->easy, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
+    CURLMcode rc = curl_multi_add_handle(c->multi, call->easy);
+    ASSERT(rc == CURLM_OK);
+    c->kick = true;
+    loop_again(c->loop);
+}
+
+/* ---- calls on a bad line ---- */
+
+static void watch_held(struct http_client *c)
+{
+    uint64_t first_us = UINT64_MAX;
+    for (struct call *call = c->running; call; call = call->next)
+        if (call->held && call->due_us < first_us)
+            first_us = call->due_us;
+    loop_timer_at(c->held_timer, first_us);
+}
+
+static void held_due(void *client)
+{
+    struct http_client *c = client;
+    c->handing = true; /* in the first stage of this turn */
+}
+
+/* false: it goes out at once. */
+static bool hold(struct call *call, const struct http_call *wanted)
+{
+    struct http_client *c = call->client;
+    struct http_fate fate = c->fate_of(c->fate_argument, wanted->url);
+    if (!fate.lost && fate.delay_ms == 0)
+        return false;
+    uint64_t now_us = loop_now_us(c->loop);
+    call->held = true;
+    call->lost = fate.lost || fate.delay_ms >= wanted->timeout_ms;
+    call->until_us = now_us + (uint64_t)wanted->timeout_ms * 1000;
+    call->due_us = call->lost ? call->until_us : now_us + fate.delay_ms * 1000;
+    c->held++;
+    watch_held(c);
+    return true;
+}
+
+static struct call *first_due(const struct http_client *c, uint64_t now_us)
+{
+    struct call *due = NULL;
+    for (struct call *call = c->running; call; call = call->next)
+        if (call->held && call->due_us <= now_us && (!due || call->due_us < due->due_us))
+            due = call;
+    return due;
+}
+
+static void finish(struct call *call, CURLcode code);
+
+static void release_held(struct http_client *c)
+{
+    uint64_t now_us = loop_now_us(c->loop);
+    for (struct call *call; c->held > 0 && (call = first_due(c, now_us)) != NULL;) {
+        call->held = false;
+        c->held--;
+        if (call->lost || call->until_us <= now_us) {
+            call->sendings = 1; /* for all that its sender can know */
+            finish(call, CURLE_OPERATION_TIMEDOUT);
+        } else {
+            start_call(call, (uint32_t)((call->until_us - now_us + 999) / 1000));
+        }
+    }
+    watch_held(c);
+}
+
+void http_client_fates(struct http_client *c, http_fate_of *fate_of, void *argument)
+{
+    c->fate_of = fate_of;
+    c->fate_argument = argument;
+}
+
+/* ---- a call ---- */
+
 void http_client_call(struct http_client *c, const struct http_call *wanted, http_done *done,
                       void *argument)
 {
@@ -371,15 +455,12 @@ void http_client_call(struct http_client *c, const struct http_call *wanted, htt
         call->body = mem_dup(wanted->body, wanted->body_len);
     buf_init(&call->reply, wanted->reply_max);
     curl_easy_setopt(call->easy, CURLOPT_URL, wanted->url);
-    curl_easy_setopt(call->easy, CURLOPT_TIMEOUT_MS, (long)wanted->timeout_ms);
     set_method(call, wanted);
     set_headers(call, wanted);
     if (c->user_agent)
         curl_easy_setopt(call->easy, CURLOPT_USERAGENT, c->user_agent);
-    CURLMcode rc = curl_multi_add_handle(c->multi, call->easy);
-    ASSERT(rc == CURLM_OK);
-    c->kick = true;
-    loop_again(c->loop);
+    if (!c->fate_of || !hold(call, wanted))
+        start_call(call, wanted->timeout_ms);
 }
 
 /* ---- results ---- */
@@ -418,6 +499,8 @@ static void finish(struct call *call, CURLcode code)
         result.status = (int)status;
         result.detail = "";
     }
+    if (call->held)
+        c->held--; /* http_client_free */
     curl_multi_remove_handle(c->multi, call->easy);
     call->done(call->argument, &result);
     call_recycle(call);
@@ -440,6 +523,8 @@ static void hand_out(void *client)
     if (!c->handing)
         return;
     c->handing = false;
+    if (c->held > 0)
+        release_held(c);
     while ((m = curl_multi_info_read(c->multi, &left))) {
         if (m->msg != CURLMSG_DONE)
             continue;
@@ -459,7 +544,7 @@ static void start_added(void *client)
     c->kick = false;
     curl_multi_socket_action(c->multi, CURL_SOCKET_TIMEOUT, 0, &running);
     c->handing = true;
-    if ((unsigned)running < c->pending) /* some ended at once */
+    if ((unsigned)running + c->held < c->pending) /* some ended at once */
         loop_again(c->loop);
 }
 
@@ -482,6 +567,7 @@ int http_client_new(struct loop *l, const struct http_client_options *options,
         return err_set(err, ERR_IO, "cannot make a client of libcurl");
     }
     c->timer = loop_timer_new(l, on_timer, c);
+    c->held_timer = loop_timer_new(l, held_due, c);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_want);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout_wanted);
@@ -514,6 +600,7 @@ void http_client_free(struct http_client *c)
     mem_free(c->watches);
     loop_timer_free(c->timer);
     mem_free(c->user_agent);
+    loop_timer_free(c->held_timer);
     mem_free(c);
 }
 

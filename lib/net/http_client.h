@@ -54,6 +54,13 @@ struct http_result {
 
 typedef void http_done(void *argument, const struct http_result *result);
 
+/* What becomes of a call on a bad line. */
+struct http_fate {
+    bool lost;         /* as if it were sent and no answer came: ERR_TIMEOUT at its end */
+    uint64_t delay_ms; /* sent so much later; lost if its time is over then */
+};
+typedef struct http_fate http_fate_of(void *argument, const char *url);
+
 int http_client_new(struct loop *l, const struct http_client_options *options,
                     struct http_client **out, struct err *err);
 void http_client_free(struct http_client *c);
@@ -61,6 +68,8 @@ void http_client_free(struct http_client *c);
 void http_client_user_agent(struct http_client *c, const char *text);
 void http_client_call(struct http_client *c, const struct http_call *call, http_done *done,
                       void *argument);
+/* Asked at each call from now on; NULL: all go out at once, as at the beginning. */
+void http_client_fates(struct http_client *c, http_fate_of *fate_of, void *argument);
 unsigned http_client_pending(const struct http_client *c);
 /* A header of the reply, NULL if absent; inside the callback only. */
 const char *http_result_header(const struct http_result *r, const char *name);

@@ -185,7 +185,7 @@ static void arm(struct loop_timer *t, uint64_t now_us)
     if (delay_us > TIMER_LOOK_US)
         delay_us = TIMER_LOOK_US;
     t->armed_us = now_us + delay_us;
-    uv_timer_start(&t->uv, on_timer, (delay_us + 999) / 1000, 0);
+    uv_timer_start(&t->uv, on_timer, (clock_real_us(delay_us) + 999) / 1000, 0);
 }
 
 static void on_timer(uv_timer_t *handle)

@@ -314,3 +314,9 @@ struct http_client *peer_transport_client(struct peer_transport *t)
 {
     return t->client;
 }
+
+void peer_transport_fates(struct peer_transport *t, http_fate_of *fate_of, void *argument)
+{
+    http_client_fates(t->messages, fate_of, argument);
+    http_client_fates(t->client, fate_of, argument);
+}

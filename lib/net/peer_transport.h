@@ -47,5 +47,7 @@ void peer_transport_send(struct peer_transport *t, const struct peer_message *m)
 uint64_t peer_transport_bytes_sent(const struct peer_transport *t);
 /* The client under it, for forwarding and snapshots. */
 struct http_client *peer_transport_client(struct peer_transport *t);
+/* Of all that goes out through either client: see http_client.h. */
+void peer_transport_fates(struct peer_transport *t, http_fate_of *fate_of, void *argument);
 
 #endif

@@ -20,6 +20,7 @@ struct disk {
     struct done_queue *done;
     void (*fatal)(void *, const struct err *);
     void *argument;
+    struct faults *faults;
     struct worker *worker;
     atomic_bool stopping;
     pthread_mutex_t mutex; /* figures */
@@ -70,12 +71,14 @@ static void commit_writes(struct disk *d, const struct log_write *writes, size_t
     bool full = false;
     int code;
 
+    fault_point(d->faults, API_FAULT_BEFORE_PERSIST);
     do {
         code = log_store_write(d->store, writes, count, &err);
     } while (code == ERR_DISK_FULL && wait_for_room(d, &full));
     if (code != 0) {
         d->fatal(d->argument, &err);
     }
+    fault_point(d->faults, API_FAULT_AFTER_PERSIST);
     has_room(d, full);
 }
 
@@ -86,6 +89,7 @@ static void commit_install(struct disk *d, struct disk_install *i)
     bool full = false;
     int code;
 
+    fault_point(d->faults, API_FAULT_BEFORE_INSTALL);
     do {
         code = log_store_install(d->store, i->generation, i->cut.index, i->cut.term,
                                  &i->cut.membership, &i->kept_tail, &err);
@@ -93,6 +97,7 @@ static void commit_install(struct disk *d, struct disk_install *i)
     if (code != 0) {
         d->fatal(d->argument, &err);
     }
+    fault_point(d->faults, API_FAULT_AFTER_INSTALL);
     has_room(d, full);
 }
 
@@ -172,7 +177,9 @@ static void run_other(struct disk *d, struct work *w)
     case DISK_COMPACT: {
         struct disk_compact *c = (struct disk_compact *)w;
 
+        fault_point(d->faults, API_FAULT_BEFORE_COMPACTION);
         code = log_store_compact(d->store, c->index, c->term, &c->membership, &err);
+        fault_point(d->faults, API_FAULT_AFTER_COMPACTION);
         if (code == ERR_DISK_FULL) {
             code = 0; /* cutting can wait; the core has forgotten the entries already */
         }
@@ -249,8 +256,8 @@ static bool disk_batch(void *self, struct work_list *list)
 }
 
 int disk_start(struct log_store *store, struct done_queue *done,
-               void (*fatal)(void *, const struct err *), void *argument, struct disk **out,
-               struct err *err)
+               void (*fatal)(void *, const struct err *), void *argument, struct faults *faults,
+               struct disk **out, struct err *err)
 {
     struct disk *d = mem_zalloc(sizeof *d);
     struct worker_options options = {.name = "raftkv-disk", .batch = disk_batch, .self = d};
@@ -260,6 +267,7 @@ int disk_start(struct log_store *store, struct done_queue *done,
     d->done = done;
     d->fatal = fatal;
     d->argument = argument;
+    d->faults = faults;
     pthread_mutex_init(&d->mutex, NULL);
     log_store_figures(store, &d->figures.log);
     code = worker_start(&options, &d->worker, err);

@@ -11,6 +11,7 @@
 #define RAFTKV_NODE_DISK_H
 
 #include "lib/node/carry.h"
+#include "lib/node/faults.h"
 #include "lib/node/work.h"
 #include "lib/store/log_store.h"
 
@@ -65,10 +66,10 @@ struct disk_figures {
 };
 
 struct disk;
-/* `fatal` does not return. */
+/* `fatal` does not return; `faults` may be NULL. */
 int disk_start(struct log_store *store, struct done_queue *done,
-               void (*fatal)(void *, const struct err *), void *argument, struct disk **out,
-               struct err *err);
+               void (*fatal)(void *, const struct err *), void *argument, struct faults *faults,
+               struct disk **out, struct err *err);
 struct worker *disk_worker(struct disk *d);
 void disk_figures(struct disk *d, struct disk_figures *out);
 void disk_stop(struct disk *d); /* finishes what is queued */

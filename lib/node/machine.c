@@ -97,6 +97,7 @@ static void run_apply(struct machine *m, struct machine_apply *a)
     struct state_limits limits;
     struct err err = {0};
 
+    fault_point(m->options.faults, API_FAULT_BEFORE_APPLY);
     a->results = mem_calloc(a->count, sizeof *a->results);
     for (size_t i = 0; i < a->count; i++) {
         struct entry *e = a->entries[i];
@@ -110,6 +111,7 @@ static void run_apply(struct machine *m, struct machine_apply *a)
         a->results[i].cluster_time_ms = state_cluster_time_ms(m->state);
         entry_unref(e);
     }
+    fault_point(m->options.faults, API_FAULT_AFTER_APPLY);
     mem_free(a->entries);
     a->entries = NULL;
     state_limits(m->state, &limits);

@@ -17,6 +17,7 @@
 
 #include "lib/kv/state.h"
 #include "lib/node/carry.h"
+#include "lib/node/faults.h"
 #include "lib/node/work.h"
 #include "lib/store/kv_store.h"
 
@@ -72,6 +73,7 @@ struct machine_options {
     void (*checkpointed)(void *, raft_index index);                  /* loop thread */
     void (*flush_failing)(void *, bool failing);                     /* loop thread */
     void *argument;
+    struct faults *faults; /* NULL: none */
 };
 
 struct machine;

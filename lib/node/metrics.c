@@ -214,6 +214,8 @@ static void network(const struct node *n, struct buf *out)
         {"raftkv_bytes_sent_total", "counter", "bodies of replies", (double)n->meters.bytes_out},
         {"raftkv_log_lines_dropped_total", "counter", "lines of the log that nobody read in time",
          (double)log_dropped()},
+        {"raftkv_faults_active", "gauge", "faults in force that were asked for",
+         (double)faults_count(n->faults)},
         {"raftkv_uptime_seconds", "gauge", "since the start",
          (double)(clock_now_us() - n->started_us) / 1e6},
     };

@@ -511,6 +511,7 @@ static int start_stores(struct node *n, struct log_store_state *s, struct err *e
         .checkpointed = log_may_be_cut,
         .flush_failing = flush_failing,
         .argument = n,
+        .faults = n->faults,
         .state =
             {
                 .memtable_rows_max = NODE_MEMTABLE_ROWS,
@@ -541,7 +542,7 @@ static int start_stores(struct node *n, struct log_store_state *s, struct err *e
     machine.done = n->done;
     code = machine_start(&machine, &n->machine, err);
     if (code == 0) {
-        code = disk_start(n->log_store, n->done, node_fatal, n, &n->disk, err);
+        code = disk_start(n->log_store, n->done, node_fatal, n, n->faults, &n->disk, err);
     }
     return code;
 }
@@ -566,6 +567,9 @@ static int start_network(struct node *n, struct err *err)
     if (code == 0) {
         peer_transport_name(n->transport, n->options.name);
         n->client = peer_transport_client(n->transport);
+        if (n->faults) {
+            peer_transport_fates(n->transport, faults_fate, n->faults);
+        }
         code = http_server_start(n->loop, &server, &n->server, err);
     }
     return code;
@@ -618,6 +622,9 @@ static void node_stop(struct node *n)
 {
     struct err err = {0};
 
+    if (n->faults) {
+        faults_clear(n->faults); /* nobody else can any more: a disk would stand still for ever */
+    }
     forming_stop(n);
     carry_free(n->carry);
     n->carry = NULL;
@@ -648,6 +655,7 @@ static void node_stop(struct node *n)
     loop_timer_free(n->second);
     loop_timer_free(n->stop_timer);
     loop_free(n->loop);
+    faults_free(n->faults);
 }
 
 /* ---- run ---- */
@@ -719,6 +727,10 @@ int node_run(const struct node_options *options, struct err *err)
     n->header_term[0] = '0';
     signal(SIGPIPE, SIG_IGN);
     raise_descriptors(n);
+    if (options->faults) {
+        n->faults = faults_new(node_peer_at, n);
+        log_warn("faults enabled", "what=\"whoever reaches this port can make this node fail\"");
+    }
     code = node_start(n, err);
     if (code == 0) {
         log_info("started", "version=%s id=%s address=%s:%u data=%s", RAFTKV_VERSION,

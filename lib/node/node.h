@@ -36,6 +36,7 @@ struct node_options {
     uint32_t allowed_host_count;
     uint64_t trailing_entries;
     uint64_t connections_max;
+    bool faults; /* the fault endpoints are open */
 };
 
 /* Runs until SIGTERM or SIGINT have been obeyed. 0, or an error that says why it could not start or

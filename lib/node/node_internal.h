@@ -7,6 +7,7 @@
  *   http_kv.c       /kv: clients' reads and writes
  *   http_status.c   status, health, debugging
  *   http_members.c  changes of members and of leadership
+ *   http_faults.c   /faults; faults.c holds them
  *   http_peers.c    /raft/message, /raft/hello
  *   forward.c       to the leader
  *   snapshots.c     taking, sending, receiving, installing
@@ -25,6 +26,7 @@
 #include "lib/net/peer_transport.h"
 #include "lib/node/carry.h"
 #include "lib/node/disk.h"
+#include "lib/node/faults.h"
 #include "lib/node/machine.h"
 #include "lib/node/node.h"
 #include "lib/node/work.h"
@@ -66,6 +68,7 @@ enum node_phase { NODE_STARTING, NODE_FORMING, NODE_MEMBER, NODE_STOPPING };
 
 struct node {
     struct node_options options;
+    struct faults *faults; /* NULL: not enabled */
     struct loop *loop;
     struct http_server *server;
     struct peer_transport *transport;
@@ -214,6 +217,13 @@ void snapshots_install(void *node, uint64_t generation,
 void http_peer_snapshot(struct node *n, struct http_request *r);
 void snapshots_look(struct node *n, uint64_t now_us); /* leadership lost: stop sending */
 uint64_t snapshots_bytes(const struct node *n);
+
+/* ---- http_faults.c ---- */
+void http_faults_get(struct node *n, struct http_request *r);
+void http_faults_post(struct node *n, struct http_request *r);
+void http_faults_clear(struct node *n, struct http_request *r);
+void http_fault_clear(struct node *n, struct http_request *r, struct slice id);
+const char *node_peer_at(void *node, const char *url); /* fault_peer_at */
 
 /* ---- metrics.c ---- */
 void http_metrics(struct node *n, struct http_request *r);

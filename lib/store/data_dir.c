@@ -13,6 +13,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
+#include "lib/store/fault_vfs.h"
 #include "lib/store/private.h"
 
 static int parent_sync(const char *path, struct err *err)
@@ -21,10 +22,7 @@ static int parent_sync(const char *path, struct err *err)
     char *slash = strrchr(copy, '/');
     ASSERT(slash); /* the path is absolute */
     slash[slash == copy ? 1 : 0] = '\0';
-    int errnum = 0;
-#ifdef RAFTKV_TEST_VFS
-    errnum = test_vfs_directory_sync(copy);
-#endif
+    int errnum = fault_directory_sync();
     int fd = open(copy, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (!errnum && (fd < 0 || fsync(fd) != 0))
         errnum = errno;
@@ -118,10 +116,8 @@ int data_dir_free_bytes(const struct data_dir *d, uint64_t *bytes, struct err *e
     if (fstatvfs(d->fd, &v) != 0)
         return err_errno(err, ERR_IO, errno, "%s: statvfs", d->path);
     *bytes = (uint64_t)v.f_bavail * v.f_frsize;
-#ifdef RAFTKV_TEST_VFS
-    if (test_vfs_full())
+    if (fault_rules_full())
         *bytes = 0;
-#endif
     return 0;
 }
 
@@ -135,28 +131,21 @@ char *data_dir_join(const struct data_dir *d, const char *name)
 
 int data_dir_sync(struct data_dir *d, struct err *err)
 {
-#ifdef RAFTKV_TEST_VFS
-    int errnum = test_vfs_directory_sync(d->path);
+    int errnum = fault_directory_sync();
+    if (!errnum && fsync(d->fd) != 0)
+        errnum = errno;
     if (errnum)
         return err_errno(err, ERR_IO, errnum, "%s: cannot sync the directory", d->path);
-#endif
-    if (fsync(d->fd) != 0)
-        return err_errno(err, ERR_IO, errno, "%s: cannot sync the directory", d->path);
-#ifdef RAFTKV_TEST_VFS
-    test_vfs_directory_synced(d->path);
-#endif
+    fault_directory_synced(d->path);
     return 0;
 }
 
 int data_dir_rename(struct data_dir *d, const char *from, const char *to, struct err *err)
 {
-    int errnum = 0;
-#ifdef RAFTKV_TEST_VFS
     char *from_path = data_dir_join(d, from), *to_path = data_dir_join(d, to);
-    errnum = test_vfs_plain_rename(from_path, to_path);
+    int errnum = fault_plain_rename(from_path, to_path);
     mem_free(from_path);
     mem_free(to_path);
-#endif
     if (!errnum && renameat(d->fd, from, d->fd, to) != 0)
         errnum = errno;
     if (errnum)
@@ -167,15 +156,12 @@ int data_dir_rename(struct data_dir *d, const char *from, const char *to, struct
 
 int data_dir_unlink(struct data_dir *d, const char *name, struct err *err)
 {
-    int errnum = 0;
-#ifdef RAFTKV_TEST_VFS
     char *path = data_dir_join(d, name);
-    errnum = test_vfs_plain_unlink(path);
+    bool gone;
+    int errnum = fault_plain_unlink(path, &gone);
     mem_free(path);
-#else
-    if (unlinkat(d->fd, name, 0) != 0)
+    if (!errnum && !gone && unlinkat(d->fd, name, 0) != 0)
         errnum = errno;
-#endif
     if (errnum && errnum != ENOENT)
         return err_errno(err, ERR_IO, errnum, "%s/%s: cannot delete", d->path, name);
     return 0;
@@ -240,10 +226,7 @@ int plain_open(struct plain_file *f, struct data_dir *d, const char *name, bool 
 {
     f->path = data_dir_join(d, name);
     f->fd = -1;
-    int errnum = 0;
-#ifdef RAFTKV_TEST_VFS
-    errnum = test_vfs_plain_open(f->path, create && faccessat(d->fd, name, F_OK, 0) != 0);
-#endif
+    int errnum = fault_plain_open(f->path, create && faccessat(d->fd, name, F_OK, 0) != 0);
     if (!errnum) {
         f->fd = openat(d->fd, name, (create ? O_RDWR | O_CREAT : O_RDONLY) | O_CLOEXEC, 0600);
         errnum = f->fd < 0 ? errno : 0;
@@ -276,11 +259,9 @@ int plain_size(const struct plain_file *f, uint64_t *bytes, struct err *err)
 int plain_write(struct plain_file *f, uint64_t offset, const void *data, size_t len,
                 struct err *err)
 {
-#ifdef RAFTKV_TEST_VFS
-    int errnum = test_vfs_plain_write(f->path, f->fd, offset, data, len);
+    int errnum = fault_plain_write(f->path, f->fd, offset, data, len);
     if (errnum)
         return plain_fail(f, errnum, "write", err);
-#endif
     for (size_t done = 0; done < len;) {
         ssize_t n = pwrite(f->fd, (const char *)data + done, len - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)
@@ -294,26 +275,20 @@ int plain_write(struct plain_file *f, uint64_t offset, const void *data, size_t 
 
 int plain_truncate(struct plain_file *f, uint64_t bytes, struct err *err)
 {
-#ifdef RAFTKV_TEST_VFS
-    int errnum = test_vfs_plain_truncate(f->path, f->fd, bytes);
+    int errnum = fault_plain_truncate(f->path, f->fd, bytes);
     if (errnum)
         return plain_fail(f, errnum, "truncate", err);
-#endif
     return ftruncate(f->fd, (off_t)bytes) == 0 ? 0 : plain_fail(f, errno, "truncate", err);
 }
 
 int plain_sync(struct plain_file *f, struct err *err)
 {
-#ifdef RAFTKV_TEST_VFS
-    int errnum = test_vfs_plain_sync(f->path);
+    int errnum = fault_plain_sync(f->path);
     if (errnum)
         return plain_fail(f, errnum, "sync", err);
-#endif
     if (fsync(f->fd) != 0)
         return plain_fail(f, errno, "sync", err);
-#ifdef RAFTKV_TEST_VFS
-    test_vfs_plain_synced(f->path);
-#endif
+    fault_plain_synced(f->path);
     return 0;
 }
 
@@ -327,11 +302,9 @@ void plain_write_back(struct plain_file *f)
 int plain_read(struct plain_file *f, uint64_t offset, void *out, size_t *len, struct err *err)
 {
     size_t done = 0;
-#ifdef RAFTKV_TEST_VFS
-    int errnum = test_vfs_plain_read(f->path);
+    int errnum = fault_plain_read(f->path);
     if (errnum)
         return plain_fail(f, errnum, "read", err);
-#endif
     while (done < *len) {
         ssize_t n = pread(f->fd, (char *)out + done, *len - done, (off_t)(offset + done));
         if (n < 0 && errno == EINTR)

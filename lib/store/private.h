@@ -1,5 +1,5 @@
 /*
- * Inside of lib/store: the data directory's parts, plain files, and the door of the test VFS into
+ * Inside of lib/store: the data directory's parts, plain files, and the door of the fault VFS into
  * them.
  */
 #ifndef RAFTKV_STORE_PRIVATE_H
@@ -12,9 +12,6 @@
 
 #include "lib/base/err.h"
 #include "lib/store/log_store.h"
-#ifdef RAFTKV_TEST_VFS
-#include "lib/store/test_vfs.h"
-#endif
 
 struct data_dir {
     char *path; /* absolute */
@@ -54,23 +51,24 @@ void plain_write_back(struct plain_file *f);
 /* `len` in: room, out: bytes read, fewer only at the end. */
 int plain_read(struct plain_file *f, uint64_t offset, void *out, size_t *len, struct err *err);
 
-#ifdef RAFTKV_TEST_VFS
-#define STORE_VFS_SHARED "raftkv-test-excl"
+/* ---- the fault VFS (fault_vfs.h) ---- */
+
+bool fault_vfs_on(void);
+/* The VFS for files that several connections of this process, and no other process, use. */
+const char *store_vfs_shared(void);
 /* What is about to be done to a file or directory outside of SQLite: 0, or the errno to fail with.
- * Keeps what is needed to undo it. `fd` is that of the file to be written, cut or synced. */
-int test_vfs_plain_write(const char *path, int fd, uint64_t offset, const void *data, size_t len);
-int test_vfs_plain_truncate(const char *path, int fd, uint64_t bytes);
-int test_vfs_plain_sync(const char *path); /* before: a failed sync keeps it undoable */
-void test_vfs_plain_synced(const char *path);
-int test_vfs_plain_open(const char *path, bool creates);
-int test_vfs_plain_read(const char *path);
-int test_vfs_plain_rename(const char *from, const char *to);
-/* Does the unlink itself (keeps the file aside until the directory is synced). */
-int test_vfs_plain_unlink(const char *path);
-int test_vfs_directory_sync(const char *path);
-void test_vfs_directory_synced(const char *path);
-#else
-#define STORE_VFS_SHARED "unix-excl"
-#endif
+ * Builds for tests keep what is needed to undo it. `fd` is that of the file to be written or cut.
+ */
+int fault_plain_write(const char *path, int fd, uint64_t offset, const void *data, size_t len);
+int fault_plain_truncate(const char *path, int fd, uint64_t bytes);
+int fault_plain_sync(const char *path); /* before: a failed sync keeps it undoable */
+void fault_plain_synced(const char *path);
+int fault_plain_open(const char *path, bool creates);
+int fault_plain_read(const char *path);
+int fault_plain_rename(const char *from, const char *to);
+/* *done: the name is gone already (the file is kept aside until the directory is synced). */
+int fault_plain_unlink(const char *path, bool *done);
+int fault_directory_sync(void);
+void fault_directory_synced(const char *path);
 
 #endif

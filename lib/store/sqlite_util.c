@@ -7,6 +7,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
+#include "lib/store/fault_internal.h"
 #include "lib/store/private.h"
 #include "lib/store/write_pace.h"
 
@@ -16,9 +17,8 @@ static void start_once(void)
     int rc = sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
     ASSERT(rc == SQLITE_OK || rc == SQLITE_MISUSE); /* MISUSE: somebody initialised it before us */
     write_pace_install();
-#ifdef RAFTKV_TEST_VFS
-    ASSERT(test_vfs_register(NULL) == 0);
-#endif
+    if (fault_vfs_on())
+        ASSERT(fault_vfs_register(NULL) == 0);
 }
 
 int sq_fail(sqlite3 *db, int rc, struct err *err)
@@ -73,7 +73,7 @@ int sq_open(const char *path, int flags, sqlite3 **db, struct err *err)
 {
     const char *vfs = NULL;
     if (flags & SQ_SHARED)
-        vfs = STORE_VFS_SHARED;
+        vfs = store_vfs_shared();
     int rc = open_with(path, path, flags & ~SQ_SHARED, vfs, db, err);
     /* SQLite is content with reading a file that may not be written. */
     if (rc == 0 && !(flags & SQLITE_OPEN_READONLY) && sqlite3_db_readonly(*db, "main")) {

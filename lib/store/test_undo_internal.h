@@ -1,6 +1,6 @@
 /*
  * What a power loss takes away: for each file the changes since its last sync, for each directory
- * the names changed since its last sync. One caller at a time (test_vfs.c holds its mutex).
+ * the names changed since its last sync. One caller at a time (the mutex of the rules is held).
  */
 #ifndef RAFTKV_STORE_TEST_UNDO_INTERNAL_H
 #define RAFTKV_STORE_TEST_UNDO_INTERNAL_H

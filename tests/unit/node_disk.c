@@ -63,7 +63,7 @@ static void begin(void)
     REQUIRE(done_queue_new(f.loop, &f.queue, NULL) == 0);
     REQUIRE(data_dir_open(store_fresh_path("disk"), &f.dir, NULL) == 0);
     REQUIRE(log_store_open(f.dir, "node1", &f.store, &f.state, NULL) == 0);
-    REQUIRE(disk_start(f.store, f.queue, fatal, NULL, &f.disk, NULL) == 0);
+    REQUIRE(disk_start(f.store, f.queue, fatal, NULL, NULL, &f.disk, NULL) == 0);
     f.look = loop_timer_new(f.loop, look, NULL);
     REQUIRE(test_vfs_rules("raft.db write full", NULL) == 0);
 }

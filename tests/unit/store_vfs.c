@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/base/clock.h"
+#include "lib/store/fault_vfs.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
@@ -156,17 +158,64 @@ static void test_rules(void)
         is_i64(test_vfs_rules(wrong[i], &err), ERR_BAD_REQUEST, "refused: %s", wrong[i]);
     is_i64(test_vfs_rules("\n# nothing\n  kv write full after=2 count=1\n\n", &err), 0,
            "blank lines and comments");
-    ok(!test_vfs_full(), "not full yet");
+    ok(!fault_rules_full(), "not full yet");
     must(test_vfs_rules("kv write full", &err) == 0);
-    ok(test_vfs_full(), "full");
+    ok(fault_rules_full(), "full");
     must(test_vfs_rules("", &err) == 0);
-    ok(!test_vfs_full(), "no longer");
+    ok(!fault_rules_full(), "no longer");
+}
+
+/* Those that a node sets while it runs: beside the rules as text, each under its owner. */
+static void test_owners(void)
+{
+    struct data_dir *dir;
+    struct log_store *store;
+    struct log_store_state state;
+    struct err err = {0};
+    struct fault_rule slow = {.owner = 7,
+                              .file = "raft.db",
+                              .operations = 1U << FAULT_SYNC,
+                              .action = FAULT_DELAY,
+                              .delay_ms = 40};
+    struct fault_rule full = {.owner = 8,
+                              .file = "*",
+                              .operations = 1U << FAULT_WRITE,
+                              .action = FAULT_FULL,
+                              .count = UINT64_MAX};
+    must(data_dir_open(store_fresh_path("owners"), &dir, &err) == 0);
+    must(log_store_open(dir, "n", &store, &state, &err) == 0);
+    struct log_write term = {.hard_state = true, .term = 1};
+    must(log_store_write(store, &term, 1, &err) == 0);
+    ok(fault_rules_add(&slow) && fault_rules_add(&full), "a delay and a full disk");
+    must(test_vfs_rules("", &err) == 0);
+    ok(fault_rules_full(), "rules as text leave them alone");
+    is_i64(append_one(store, 1, &err), ERR_DISK_FULL, "a write is told that there is no room");
+    fault_rules_remove(8);
+    ok(!fault_rules_full(), "room again");
+    uint64_t began_us = clock_now_us();
+    is_i64(append_one(store, 1, &err), 0, "the same write");
+    ok(clock_now_us() - began_us >= 40000, "whose sync waits for the delay");
+    must(test_vfs_rules("raft.db sync error count=1", &err) == 0);
+    began_us = clock_now_us();
+    is_i64(append_one(store, 2, &err), ERR_IO, "a sync that fails");
+    ok(clock_now_us() - began_us >= 40000, "does so behind the delay");
+    fault_rules_remove(7);
+    must(test_vfs_rules("", &err) == 0);
+    unsigned room = 0;
+    while (room <= FAULT_RULES_MAX && fault_rules_add(&full))
+        room++;
+    is_u64(room, FAULT_RULES_MAX, "there is a limit");
+    fault_rules_remove(8);
+    log_store_close(store, NULL);
+    data_dir_close(dir);
+    test_vfs_restart();
 }
 
 int main(void)
 {
     test_program();
     test_rules();
+    test_owners();
     test_stall();
     return done();
 }

@@ -1,0 +1,283 @@
+/*
+ * The fault VFS: SQLite's files, each call of which asks the rules first (fault_rules.c).
+ *
+ * It is two VFS, over `unix` (the default) and over `unix-excl`.
+ */
+#include "lib/store/fault_vfs.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/base/mem.h"
+#include "lib/store/fault_internal.h"
+#include "lib/store/private.h"
+
+#ifdef RAFTKV_TEST_VFS
+static bool enabled = true;
+#else
+static bool enabled;
+#endif
+
+void fault_vfs_enable(void)
+{
+    enabled = true;
+}
+
+bool fault_vfs_on(void)
+{
+    return enabled;
+}
+
+const char *store_vfs_shared(void)
+{
+    return enabled ? "raftkv-fault-excl" : "unix-excl";
+}
+
+/* ---- SQLite's files ---- */
+
+struct fault_file {
+    sqlite3_file base;
+    char *path;     /* NULL: a temporary file without a name */
+    bool syncs_dir; /* SQLite's VFS syncs the directory with its first sync, and with no other */
+    sqlite3_file *real;
+};
+
+static struct fault_file *of(sqlite3_file *file)
+{
+    return (struct fault_file *)(void *)file;
+}
+
+/* The file's own answer to an errno; SQLITE_OK for 0. Temporary files without a name do as they
+ * like. */
+static int begin(const struct fault_file *f, enum fault_operation operation, int on_error)
+{
+    int errnum = f->path ? fault_rules_begin(f->path, operation) : 0;
+    return errnum == 0 ? SQLITE_OK : errnum == ENOSPC ? SQLITE_FULL : on_error;
+}
+
+static void end(const struct fault_file *f)
+{
+    if (f->path)
+        fault_rules_done();
+}
+
+static int file_close(sqlite3_file *file)
+{
+    struct fault_file *f = of(file);
+    int rc = f->real->pMethods->xClose(f->real);
+    mem_free(f->path);
+    f->path = NULL;
+    return rc;
+}
+
+static int file_read(sqlite3_file *file, void *out, int len, sqlite3_int64 offset)
+{
+    struct fault_file *f = of(file);
+    int rc = begin(f, FAULT_READ, SQLITE_IOERR_READ);
+    end(f);
+    return rc ? rc : f->real->pMethods->xRead(f->real, out, len, offset);
+}
+
+static int file_write(sqlite3_file *file, const void *data, int len, sqlite3_int64 offset)
+{
+    struct fault_file *f = of(file);
+    const struct fault_memory *memory = fault_memory();
+    int rc = begin(f, FAULT_WRITE, SQLITE_IOERR_WRITE);
+    if (rc == SQLITE_OK && memory && f->path) {
+        sqlite3_int64 size = 0;
+        uint8_t *old = mem_zalloc((size_t)len);
+        f->real->pMethods->xFileSize(f->real, &size);
+        if (offset < size)
+            f->real->pMethods->xRead(f->real, old, len, offset);
+        memory->write(f->path, (uint64_t)size, (uint64_t)offset, old, data, (size_t)len);
+        mem_free(old);
+    }
+    if (rc == SQLITE_OK)
+        rc = f->real->pMethods->xWrite(f->real, data, len, offset);
+    end(f);
+    return rc;
+}
+
+static int file_truncate(sqlite3_file *file, sqlite3_int64 bytes)
+{
+    struct fault_file *f = of(file);
+    const struct fault_memory *memory = fault_memory();
+    int rc = begin(f, FAULT_TRUNCATE, SQLITE_IOERR_TRUNCATE);
+    sqlite3_int64 size = 0;
+    if (rc == SQLITE_OK && memory && f->path)
+        f->real->pMethods->xFileSize(f->real, &size);
+    if (rc == SQLITE_OK && memory && f->path && bytes < size) {
+        size_t len = (size_t)(size - bytes);
+        uint8_t *old = mem_zalloc(len);
+        for (size_t at = 0; at < len; at += 4096)
+            f->real->pMethods->xRead(f->real, old + at, len - at < 4096 ? (int)(len - at) : 4096,
+                                     bytes + (sqlite3_int64)at);
+        memory->truncate(f->path, (uint64_t)size, (uint64_t)bytes, old, len);
+        mem_free(old);
+    }
+    if (rc == SQLITE_OK)
+        rc = f->real->pMethods->xTruncate(f->real, bytes);
+    end(f);
+    return rc;
+}
+
+static int file_sync(sqlite3_file *file, int flags)
+{
+    struct fault_file *f = of(file);
+    const struct fault_memory *memory = fault_memory();
+    int rc = begin(f, FAULT_SYNC, SQLITE_IOERR_FSYNC);
+    if (rc == SQLITE_OK)
+        rc = f->real->pMethods->xSync(f->real, flags);
+    if (rc == SQLITE_OK && memory && f->path) {
+        memory->synced(f->path);
+        if (f->syncs_dir)
+            memory->directory_synced(f->path);
+        f->syncs_dir = false;
+    }
+    end(f);
+    return rc;
+}
+
+static int file_size(sqlite3_file *file, sqlite3_int64 *bytes)
+{
+    return of(file)->real->pMethods->xFileSize(of(file)->real, bytes);
+}
+static int file_lock(sqlite3_file *file, int level)
+{
+    return of(file)->real->pMethods->xLock(of(file)->real, level);
+}
+static int file_unlock(sqlite3_file *file, int level)
+{
+    return of(file)->real->pMethods->xUnlock(of(file)->real, level);
+}
+static int file_reserved(sqlite3_file *file, int *out)
+{
+    return of(file)->real->pMethods->xCheckReservedLock(of(file)->real, out);
+}
+static int file_control(sqlite3_file *file, int operation, void *argument)
+{
+    return of(file)->real->pMethods->xFileControl(of(file)->real, operation, argument);
+}
+static int file_sector(sqlite3_file *file)
+{
+    return of(file)->real->pMethods->xSectorSize(of(file)->real);
+}
+static int file_device(sqlite3_file *file)
+{
+    return of(file)->real->pMethods->xDeviceCharacteristics(of(file)->real);
+}
+static int file_shm_map(sqlite3_file *file, int page, int bytes, int extend, void volatile **out)
+{
+    return of(file)->real->pMethods->xShmMap(of(file)->real, page, bytes, extend, out);
+}
+static int file_shm_lock(sqlite3_file *file, int offset, int n, int flags)
+{
+    return of(file)->real->pMethods->xShmLock(of(file)->real, offset, n, flags);
+}
+static void file_shm_barrier(sqlite3_file *file)
+{
+    of(file)->real->pMethods->xShmBarrier(of(file)->real);
+}
+static int file_shm_unmap(sqlite3_file *file, int delete)
+{
+    return of(file)->real->pMethods->xShmUnmap(of(file)->real, delete);
+}
+
+/* Version 2: shared memory, but no memory map of the file (xFetch), which no rule could fail. */
+static const sqlite3_io_methods methods = {
+    .iVersion = 2,
+    .xClose = file_close,
+    .xRead = file_read,
+    .xWrite = file_write,
+    .xTruncate = file_truncate,
+    .xSync = file_sync,
+    .xFileSize = file_size,
+    .xLock = file_lock,
+    .xUnlock = file_unlock,
+    .xCheckReservedLock = file_reserved,
+    .xFileControl = file_control,
+    .xSectorSize = file_sector,
+    .xDeviceCharacteristics = file_device,
+    .xShmMap = file_shm_map,
+    .xShmLock = file_shm_lock,
+    .xShmBarrier = file_shm_barrier,
+    .xShmUnmap = file_shm_unmap,
+};
+
+static int vfs_open(sqlite3_vfs *v, const char *path, sqlite3_file *file, int flags, int *out_flags)
+{
+    sqlite3_vfs *real = v->pAppData;
+    struct fault_file *f = of(file);
+    memset(f, 0, sizeof(*f));
+    f->real = (sqlite3_file *)(void *)(f + 1);
+    f->path = path ? mem_strdup(path) : NULL;
+    f->syncs_dir = flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL);
+    const struct fault_memory *memory = fault_memory();
+    int rc = begin(f, FAULT_OPEN, SQLITE_CANTOPEN);
+    bool creates = path && (flags & SQLITE_OPEN_CREATE) && access(path, F_OK) != 0;
+    if (rc == SQLITE_OK)
+        rc = real->xOpen(real, path, f->real, flags, out_flags);
+    if (rc == SQLITE_OK && memory && creates)
+        memory->create(path);
+    end(f);
+    if (rc == SQLITE_OK)
+        f->base.pMethods = &methods;
+    else
+        mem_free(f->path);
+    return rc;
+}
+
+static int vfs_delete(sqlite3_vfs *v, const char *path, int sync_dir)
+{
+    sqlite3_vfs *real = v->pAppData;
+    const struct fault_memory *memory = fault_memory();
+    int errnum = fault_rules_begin(path, FAULT_DELETE);
+    int rc = errnum ? SQLITE_IOERR_DELETE : real->xDelete(real, path, sync_dir);
+    if (rc == SQLITE_OK && memory)
+        memory->forget(path);
+    fault_rules_done();
+    return rc;
+}
+
+static int wrap(sqlite3_vfs *wrapper, const char *name, const char *over, bool make_default)
+{
+    sqlite3_vfs *real = sqlite3_vfs_find(over);
+    if (!real)
+        return SQLITE_NOTFOUND;
+    /* The methods that are not replaced here never look at which VFS they are called with. */
+    *wrapper = *real;
+    wrapper->pNext = NULL;
+    wrapper->zName = name;
+    wrapper->szOsFile = (int)sizeof(struct fault_file) + real->szOsFile;
+    wrapper->pAppData = real;
+    wrapper->xOpen = vfs_open;
+    wrapper->xDelete = vfs_delete;
+    return sqlite3_vfs_register(wrapper, make_default);
+}
+
+static sqlite3_vfs wrapper_shared, wrapper_default;
+static int register_result;
+
+static void register_once(void)
+{
+#ifdef RAFTKV_TEST_VFS
+    test_vfs_begin();
+#endif
+    register_result = sqlite3_initialize();
+    if (register_result == SQLITE_OK)
+        register_result = wrap(&wrapper_shared, store_vfs_shared(), "unix-excl", false);
+    if (register_result == SQLITE_OK)
+        register_result = wrap(&wrapper_default, "raftkv-fault", "unix", true);
+}
+
+int fault_vfs_register(struct err *err)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, register_once);
+    if (register_result != SQLITE_OK)
+        return err_set(err, ERR_INTERNAL, "fault VFS: %s", sqlite3_errstr(register_result));
+    return 0;
+}
