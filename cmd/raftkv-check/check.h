@@ -10,5 +10,6 @@ extern const struct program_command sim_command;
 extern const struct program_command scenario_command;
 extern const struct program_command explore_command;
 extern const struct program_command history_command;
+extern const struct program_command run_command;
 
 #endif

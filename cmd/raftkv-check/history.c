@@ -111,8 +111,8 @@ static enum read_end read_on(struct reading *r, struct err *err)
     }
 }
 
-static enum read_end read_history(const char *path, struct history *h,
-                                  enum history_format *format, struct err *err)
+static enum read_end read_history(const char *path, struct history *h, enum history_format *format,
+                                  struct err *err)
 {
     struct reading r = {.path = path};
     r.fd = strcmp(path, "-") == 0 ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC);
@@ -168,7 +168,9 @@ static void print_methods(const struct checked *c)
         if (c->report.parts[m] == 0)
             continue;
         printf("%s%" PRIu32 "%s by %s", any ? ", " : "; ", c->report.parts[m],
-               any ? "" : c->report.parts[m] == 1 ? " part" : " parts",
+               any                       ? ""
+               : c->report.parts[m] == 1 ? " part"
+                                         : " parts",
                history_method_name((enum history_method)m));
         any = true;
     }

@@ -12,6 +12,7 @@ static const struct program_command *const commands[] = {
     &scenario_command,
     &explore_command,
     &history_command,
+    &run_command,
     NULL,
 };
 
