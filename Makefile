@@ -205,6 +205,7 @@ test-all:
 		explore 'tests/sim/explore.sh 10000000 $(BUILD)/bin/raftkv-check --jobs $(JOBS)' \
 		same 'tests/sim/same.sh 20 $(BUILD)/bin/raftkv-check $(BUILD)/clang/bin/raftkv-check' \
 		e2e '$(MAKE) --no-print-directory e2e' \
+		run 'tests/run/faults.sh $(BUILD)/bin/raftkv-check 8s 1' \
 		museum '$(MAKE) --no-print-directory museum' \
 		asan '$(MAKE) --no-print-directory asan' \
 		ubsan '$(MAKE) --no-print-directory ubsan' \

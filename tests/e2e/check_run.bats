@@ -5,7 +5,7 @@ load helper
 setup() {
     export TMPDIR=$BATS_TEST_TMPDIR/tmp
     mkdir -p "$TMPDIR"
-    cd "$BATS_TEST_TMPDIR"
+    cd "$BATS_TEST_TMPDIR" || return
 }
 
 check() {
@@ -15,6 +15,14 @@ check() {
 # Nodes of this test's runs that are alive: their data lies in $TMPDIR or in the report.
 nodes_left() {
     pgrep -fc "raftkv-node .*$BATS_TEST_TMPDIR" || true
+}
+
+nodes_run() {
+    [ "$(nodes_left)" -ge 3 ]
+}
+
+no_node_runs() {
+    [ "$(nodes_left)" -eq 0 ]
 }
 
 nothing_left() {
@@ -132,7 +140,7 @@ END
     for signal in INT TERM; do
         check run --time 60s --seed 4 --faults kill,partition >out 2>&1 3>&- 4>&- &
         pid=$!
-        wait_until "$E2E_WAIT_SECONDS" eval '[ "$(nodes_left)" -ge 3 ]'
+        wait_until "$E2E_WAIT_SECONDS" nodes_run
         sleep 2
         kill -"$signal" $pid
         status=0
@@ -146,10 +154,10 @@ END
 @test "run: nodes do not outlive a run that is killed" {
     check run --time 60s --faults none >out 2>&1 3>&- 4>&- &
     local pid=$!
-    wait_until "$E2E_WAIT_SECONDS" eval '[ "$(nodes_left)" -ge 3 ]'
+    wait_until "$E2E_WAIT_SECONDS" nodes_run
     kill -KILL $pid
     wait $pid || true
-    wait_until "$E2E_WAIT_SECONDS" eval '[ "$(nodes_left)" -eq 0 ]'
+    wait_until "$E2E_WAIT_SECONDS" no_node_runs
 }
 
 @test "run: what is wrong is refused by name" {
