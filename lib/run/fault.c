@@ -178,7 +178,7 @@ static int parse_set(const char *word, struct fault_set *set, struct err *err)
     memset(set, 0, sizeof(*set));
     if (strlen(word) >= sizeof(set->name))
         return err_set(err, ERR_USAGE, "'%.80s' is too long", word);
-    snprintf(set->name, sizeof(set->name), "%s", word);
+    snprintf(set->name, sizeof(set->name), "%.*s", FAULT_NAME_BYTES - 1, word);
     for (const char *from = word; *from;) {
         size_t len = strcspn(from, "+");
         snprintf(name, sizeof(name), "%.*s", (int)len, from);

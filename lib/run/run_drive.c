@@ -81,7 +81,7 @@ static void describe(struct run_event *e, const struct fault_run *faults, unsign
                                 faults[i].text);
 }
 
-static bool run_entry(struct run *r, const struct schedule_entry *entry)
+static bool run_entry(struct run *r, const struct schedule_entry *entry, uint64_t end_us)
 {
     const struct fault_set *set = &r->options->sets[entry->set];
     struct fault_run faults[FAULT_PARTS_MAX];
@@ -92,6 +92,7 @@ static bool run_entry(struct run *r, const struct schedule_entry *entry)
     snprintf(e->name, sizeof(e->name), "%s", set->name);
     r->fault = set->name;
     uint64_t until = clock_now_us() + (uint64_t)entry->for_ms * 1000;
+    until = until < end_us ? until : end_us;
     for (unsigned i = 0; i < set->count; i++)
         fault_begin(&faults[i], set->parts[i], &r->fleet, r->observer, entry->seed + i);
     describe(e, faults, set->count);
@@ -113,10 +114,10 @@ void run_drive(struct run *r)
     for (uint32_t i = 0; goes_on && i < r->schedule.count; i++) {
         const struct schedule_entry *entry = &r->schedule.entries[i];
         uint64_t at = r->began_us + (uint64_t)entry->at_ms * 1000;
-        /* Earlier ones may have taken longer than planned. */
-        if (clock_now_us() + (uint64_t)entry->for_ms * 1000 > end)
+        /* Earlier ones may have taken longer than planned: what is late is shorter, or left out. */
+        if (clock_now_us() >= end)
             break;
-        goes_on = run_wait(r, at, NULL, 0) && run_entry(r, entry);
+        goes_on = run_wait(r, at, NULL, 0) && run_entry(r, entry, end);
     }
     if (goes_on)
         run_wait(r, end, NULL, 0);
