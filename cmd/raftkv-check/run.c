@@ -123,6 +123,18 @@ static int check_report(void)
 static int parse(struct run_options *o)
 {
     struct err err;
+    const struct workload *workload = workload_find(workload_words[workload_word]);
+    *o = (struct run_options){.nodes = (uint32_t)nodes,
+                              .program = program_path,
+                              .endpoints = endpoints_text,
+                              .workload = workload,
+                              .sets = sets,
+                              .time_ms = (uint32_t)time_ms,
+                              .clients = (uint32_t)clients,
+                              .keys = keys ? (uint32_t)keys : workload->keys,
+                              .rate = (uint32_t)rate,
+                              .consistency = consistency_words[consistency_word],
+                              .report = report_dir};
     const char *usual = endpoints_text ? "none" : "kill,pause,partition,slow,transfer";
     uint64_t seed = 1 + random_id() % SEED_MAX;
     if (seed_text && (opt_parse_uint(seed_text, &seed) != 0 || seed == 0))
@@ -131,25 +143,13 @@ static int parse(struct run_options *o)
         return command_usage(&run_command, "either --endpoints or --node-program");
     if (fault_sets_parse(faults_text ? faults_text : usual, sets, &set_count, &err) != 0)
         return command_usage(&run_command, "--faults: %s", err.text);
+    o->seed = seed;
+    o->set_count = set_count;
     int status = endpoints_text ? 0 : find_program();
     if (status == 0)
         status = check_faults();
     if (status == 0)
         status = check_report();
-    const struct workload *workload = workload_find(workload_words[workload_word]);
-    *o = (struct run_options){.nodes = (uint32_t)nodes,
-                              .program = program_path,
-                              .endpoints = endpoints_text,
-                              .workload = workload,
-                              .sets = sets,
-                              .set_count = set_count,
-                              .seed = seed,
-                              .time_ms = (uint32_t)time_ms,
-                              .clients = (uint32_t)clients,
-                              .keys = keys ? (uint32_t)keys : workload->keys,
-                              .rate = (uint32_t)rate,
-                              .consistency = consistency_words[consistency_word],
-                              .report = report_dir};
     return status;
 }
 

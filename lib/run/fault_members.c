@@ -101,7 +101,7 @@ static void begin_membership(struct fault_run *f)
             fault_say(f, "%s", err.text);
             return;
         }
-        fleet_wait(f->fleet, ASK_AGAIN_MS * 4); /* it must answer who it is */
+        fleet_await_alive(f->fleet, in, READY_MS); /* it must say who it is */
     }
     if (!add || both) {
         int place = fault_pick(f, fault_candidates(f));
@@ -109,8 +109,12 @@ static void begin_membership(struct fault_run *f)
     }
     if (!in && !out)
         return;
-    fault_say(f, "%s%s%s%s", in ? "add " : "remove ", in ? in->name : out->name,
-              in && out ? " for " : "", in && out ? out->name : "");
+    if (in)
+        fault_say(f, "add %s%s", in->name, out ? " for " : "");
+    else
+        fault_say(f, "remove ");
+    if (out)
+        fault_say(f, "%s", out->name);
     change_members(f, in, out);
 }
 

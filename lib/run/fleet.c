@@ -404,7 +404,7 @@ bool fleet_wait(struct fleet *c, uint32_t ms)
     }
 }
 
-static bool is_ready(const struct member *m)
+static bool says_200(const struct member *m, const char *path)
 {
     struct client_options options = {.endpoints = m->url, .timeout_ms = READY_TRY_MS};
     struct client *client;
@@ -412,10 +412,19 @@ static bool is_ready(const struct member *m)
     if (client_new(&options, &client, NULL) != 0)
         return false;
     client_reply_init(&reply);
-    bool ready = client_read_from(client, 0, "/readyz", &reply, NULL) == 0 && reply.status == 200;
+    bool ready = client_read_from(client, 0, path, &reply, NULL) == 0 && reply.status == 200;
     client_reply_release(&reply);
     client_free(client);
     return ready;
+}
+
+bool fleet_await_alive(struct fleet *c, const struct member *m, uint32_t ms)
+{
+    uint64_t until = clock_now_us() + (uint64_t)ms * 1000;
+    while (!says_200(m, "/livez"))
+        if (clock_now_us() >= until || !fleet_wait(c, READY_PAUSE_MS))
+            return false;
+    return true;
 }
 
 bool fleet_await_ready(struct fleet *c, const struct member *m, uint32_t ms)
@@ -425,7 +434,7 @@ bool fleet_await_ready(struct fleet *c, const struct member *m, uint32_t ms)
         const struct member *one = &c->members[i];
         if ((m && m != one) || !member_answers(one))
             continue;
-        while (!is_ready(one))
+        while (!says_200(one, "/readyz"))
             if (clock_now_us() >= until || !fleet_wait(c, READY_PAUSE_MS))
                 return false;
     }

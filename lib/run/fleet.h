@@ -89,6 +89,9 @@ bool fleet_wait(struct fleet *c, uint32_t ms);
 /* Until /readyz of the member, or of all that run (NULL), says 200. */
 bool fleet_await_ready(struct fleet *c, const struct member *m, uint32_t ms);
 
+/* Until /livez of a member answers: it listens. */
+bool fleet_await_alive(struct fleet *c, const struct member *m, uint32_t ms);
+
 /* Of those that are members, as URL,URL,… from the one at `first` on (modulo their number). */
 void fleet_urls(struct fleet *c, unsigned first, struct buf *out);
 /* Of one of them alone. */
