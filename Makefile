@@ -207,6 +207,7 @@ test-all:
 		histories 'RAFTKV_HISTORIES=1000000 $(BUILD)/san/tests/unit/history_model' \
 		same 'tests/sim/same.sh 20 $(BUILD)/bin/raftkv-check $(BUILD)/clang/bin/raftkv-check' \
 		e2e '$(MAKE) --no-print-directory e2e' \
+		run 'tests/run/faults.sh $(BUILD)/bin/raftkv-check 8s 1' \
 		museum '$(MAKE) --no-print-directory museum' \
 		asan '$(MAKE) --no-print-directory asan' \
 		ubsan '$(MAKE) --no-print-directory ubsan' \

@@ -5,9 +5,12 @@ set -eu
 cd "$(dirname "$0")/.."
 
 if [ "${1:-}" = --sum ]; then
+    # shellcheck disable=SC2046 # names without blanks
     jq -s '{campaigns: length, seeds: (map(.seeds) | add), steps: (map(.steps) | add), events: (map(.events) | add),
         virtual_seconds: (map(.virtual_seconds) | add), violated: (map(select(.result != "ok")) | length)}' \
-        tests/campaigns/*.json
+        $(jq -r 'select(.kind != "run") | input_filename' tests/campaigns/*.json)
+    jq -s 'map(select(.kind == "run")) | {runs_of_nodes: (map(.runs) | add // 0), operations: (map(.operations) | add // 0),
+        violated: (map(.violated) | add // 0), inconclusive: (map(.inconclusive) | add // 0)}' tests/campaigns/*.json
     exit
 fi
 name=${1:?usage: campaign.sh NAME [OPTION]..., or campaign.sh --sum}

@@ -10,6 +10,7 @@ extern const struct program_command sim_command;
 extern const struct program_command scenario_command;
 extern const struct program_command explore_command;
 extern const struct program_command history_command;
+extern const struct program_command run_command;
 extern const struct program_command replicas_command;
 extern const struct program_command data_command;
 extern const struct program_command replay_command;

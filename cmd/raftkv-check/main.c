@@ -9,8 +9,9 @@ extern const char *malloc_conf;
 const char *malloc_conf = "dirty_decay_ms:-1,muzzy_decay_ms:-1,thp:always";
 
 static const struct program_command *const commands[] = {
-    &sim_command,      &scenario_command, &explore_command, &history_command,
-    &replicas_command, &data_command,     &replay_command,  NULL,
+    &sim_command,     &scenario_command, &explore_command,
+    &history_command, &run_command,      &replicas_command,
+    &data_command,    &replay_command,   NULL,
 };
 
 static const char footer[] = "Exit codes: 0 done, 2 usage, 9 a check was violated, 10 a check "

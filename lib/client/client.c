@@ -243,7 +243,7 @@ static void take_reply(struct trial *t, const struct wire_reply *wire)
     reply->sends += wire->sends;
     reply->status = 0;
     reply->node[0] = '\0';
-    reply->has_version = false;
+    reply->has_version = reply->has_index = false;
     buf_clear(&reply->body);
     if (wire->exchange.end != EXCHANGE_REPLIED)
         return;
@@ -251,6 +251,8 @@ static void take_reply(struct trial *t, const struct wire_reply *wire)
     ASSERT(buf_append(&reply->body, wire->exchange.body.data, wire->exchange.body.len) == 0);
     reply->has_version = wire->has_version;
     reply->version = wire->version;
+    reply->has_index = wire->has_index;
+    reply->index = wire->index;
     reply->replayed = wire->replayed;
     memcpy(reply->node, wire->node, sizeof(reply->node));
     memcpy(reply->leader, wire->leader, sizeof(reply->leader));

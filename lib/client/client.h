@@ -41,8 +41,10 @@ struct client_reply {
     enum outcome outcome; /* of a write that failed: NOT_APPLIED or UNKNOWN; else NONE */
     bool has_version;
     uint64_t version; /* put, get, delete; of a failed condition: the current one (0: absent) */
-    bool deleted;     /* delete: the key was there */
-    bool replayed;    /* the answer of an earlier try */
+    bool has_index;
+    uint64_t index;                    /* RaftKV-Index: the node had applied so much */
+    bool deleted;                      /* delete: the key was there */
+    bool replayed;                     /* the answer of an earlier try */
     char node[LIMIT_NAME_BYTES + 1];   /* that answered; "": none did */
     char leader[LIMIT_NAME_BYTES + 1]; /* as that node knows it; "": none */
     const char *endpoint; /* that was asked last; lives as long as the client. NULL: none */

@@ -91,7 +91,7 @@ static size_t on_header(char *line, size_t size, size_t count, void *argument)
     uint64_t number;
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
         /* A new reply begins: what a 1xx before it said is void. */
-        reply->has_version = reply->replayed = false;
+        reply->has_version = reply->has_index = reply->replayed = false;
         reply->leader[0] = reply->node[0] = '\0';
         reply->exchange.retry_after_s = 0;
     } else if (header_value(line, len, "RaftKV-Leader", reply->leader, sizeof(reply->leader))) {
@@ -100,6 +100,8 @@ static size_t on_header(char *line, size_t size, size_t count, void *argument)
         return len;
     } else if (header_value(line, len, "ETag", value, sizeof(value))) {
         parse_etag(value, reply);
+    } else if (header_value(line, len, "RaftKV-Index", value, sizeof(value))) {
+        reply->has_index = opt_parse_uint(value, &reply->index) == 0;
     } else if (header_value(line, len, "RaftKV-Replayed", value, sizeof(value))) {
         reply->replayed = strcmp(value, "1") == 0;
     } else if (header_value(line, len, "Retry-After", value, sizeof(value))) {

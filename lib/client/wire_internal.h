@@ -34,6 +34,8 @@ struct wire_reply {
     unsigned sends;
     bool has_version; /* ETag: "N" */
     uint64_t version;
+    bool has_index; /* RaftKV-Index */
+    uint64_t index;
     bool replayed;
     char node[LIMIT_NAME_BYTES + 1], leader[LIMIT_NAME_BYTES + 1]; /* "": absent */
 };

@@ -55,6 +55,7 @@ struct http_client {
     CURLM *multi;
     struct http_client_options options;
     struct loop_timer *timer;
+    char *user_agent;              /* NULL: none */
     struct socket_watch **watches; /* by descriptor */
     size_t watch_count;
     struct call *running, *unused;
@@ -456,6 +457,8 @@ void http_client_call(struct http_client *c, const struct http_call *wanted, htt
     curl_easy_setopt(call->easy, CURLOPT_URL, wanted->url);
     set_method(call, wanted);
     set_headers(call, wanted);
+    if (c->user_agent)
+        curl_easy_setopt(call->easy, CURLOPT_USERAGENT, c->user_agent);
     if (!c->fate_of || !hold(call, wanted))
         start_call(call, wanted->timeout_ms);
 }
@@ -596,8 +599,15 @@ void http_client_free(struct http_client *c)
         unwatch(c, (int)i);
     mem_free(c->watches);
     loop_timer_free(c->timer);
+    mem_free(c->user_agent);
     loop_timer_free(c->held_timer);
     mem_free(c);
+}
+
+void http_client_user_agent(struct http_client *c, const char *text)
+{
+    mem_free(c->user_agent);
+    c->user_agent = mem_strdup(text);
 }
 
 unsigned http_client_pending(const struct http_client *c)

@@ -64,6 +64,8 @@ typedef struct http_fate http_fate_of(void *argument, const char *url);
 int http_client_new(struct loop *l, const struct http_client_options *options,
                     struct http_client **out, struct err *err);
 void http_client_free(struct http_client *c);
+/* Sent as User-Agent with all calls from now on; copied. Without it there is none. */
+void http_client_user_agent(struct http_client *c, const char *text);
 void http_client_call(struct http_client *c, const struct http_call *call, http_done *done,
                       void *argument);
 /* Asked at each call from now on; NULL: all go out at once, as at the beginning. */

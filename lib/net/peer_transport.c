@@ -13,6 +13,7 @@
 #include "lib/base/check.h"
 #include "lib/base/limits.h"
 #include "lib/base/mem.h"
+#include "lib/base/version.h"
 #include "lib/net/private.h"
 
 enum {
@@ -250,6 +251,14 @@ void peer_transport_identity(struct peer_transport *t, struct digest cluster, ra
 {
     t->cluster = cluster;
     t->self = self;
+}
+
+void peer_transport_name(struct peer_transport *t, const char *name)
+{
+    char text[LIMIT_NAME_BYTES + 64];
+    snprintf(text, sizeof(text), "raftkv-node/" RAFTKV_VERSION " (%s)", name);
+    http_client_user_agent(t->messages, text);
+    http_client_user_agent(t->client, text);
 }
 
 static void forget_peer(struct peer_transport *t, int at)

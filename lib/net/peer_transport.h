@@ -35,6 +35,9 @@ int peer_transport_new(struct loop *l, const struct peer_transport_events *event
                        uint32_t timeout_ms, struct peer_transport **out, struct err *err);
 void peer_transport_free(struct peer_transport *t);
 void peer_transport_identity(struct peer_transport *t, struct digest cluster, raft_id self);
+/* The name that each request bears, in its User-Agent: "raftkv-node/0.1.0 (NAME)". For those on the
+ * way, as who captures or breaks the network between nodes; no node looks at it. */
+void peer_transport_name(struct peer_transport *t, const char *name);
 /* Adds or updates an address; url NULL: forget the peer. Beyond twice RAFT_MEMBERS_MAX the peer
  * whose address was given longest ago is forgotten: give those of all members with each
  * configuration. What is on its way to a forgotten peer is not reported. */

@@ -553,6 +553,7 @@ static int start_network(struct node *n, struct err *err)
     int code = peer_transport_new(n->loop, &events, NODE_TRANSPORT_TIMEOUT_MS, &n->transport, err);
 
     if (code == 0) {
+        peer_transport_name(n->transport, n->options.name);
         n->client = peer_transport_client(n->transport);
         if (n->faults) {
             peer_transport_fates(n->transport, faults_fate, n->faults);

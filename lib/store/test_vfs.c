@@ -30,7 +30,7 @@ static const char *const action_names[] = {
     [FAULT_ERROR] = "error", [FAULT_CRASH] = "crash", [FAULT_POWERLOSS] = "powerloss"};
 
 static struct {
-    bool dead;
+    bool dead, begun;
     const char *control; /* program: where the rules are; NULL in unit tests */
     struct stat control_seen;
 } vfs;
@@ -100,9 +100,13 @@ static int rules_set(const char *text, struct err *err)
     return rc ? rc : fault_rules_replace(0, rules, count, err);
 }
 
+/* From the first call on: plain files may be written before there is a database. */
 static void control_look(void)
 {
     struct stat st = {0};
+    if (!vfs.begun)
+        vfs.control = getenv("RAFTKV_TEST_VFS_CONTROL");
+    vfs.begun = true;
     if (!vfs.control || (stat(vfs.control, &st) != 0 && errno != ENOENT))
         return;
     if (st.st_mtim.tv_sec == vfs.control_seen.st_mtim.tv_sec &&
@@ -154,12 +158,6 @@ const struct fault_memory test_vfs_memory = {
     .forget = test_undo_forget,
     .directory_synced = test_undo_directory_synced,
 };
-
-/* Not with SQLite's first connection: plain files may be written before. */
-__attribute__((constructor)) static void read_environment(void)
-{
-    vfs.control = getenv("RAFTKV_TEST_VFS_CONTROL");
-}
 
 /* ---- what tests call ---- */
 

@@ -5,7 +5,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 
-layers=(base history raft kv json store net client node sim verify check)
+layers=(base history raft kv json store net client node sim verify run check)
 declare -A rank
 for i in "${!layers[@]}"; do rank[${layers[i]}]=$i; done
 

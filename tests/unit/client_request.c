@@ -200,11 +200,14 @@ static void reads_and_changes_have_no_session(void)
 
 static void a_replayed_answer_is_told(void)
 {
-    static const struct fake_step steps[] = {{FAKE_CLOSE, 0, NULL, NULL},
-                                             {FAKE_REPLY, 200, "RaftKV-Replayed: 1\r\n", ITEM}};
+    static const struct fake_step steps[] = {
+        {FAKE_CLOSE, 0, NULL, NULL},
+        {FAKE_REPLY, 200, "RaftKV-Replayed: 1\r\nRaftKV-Index: 77\r\n", ITEM}};
     begin(steps, COUNT(steps));
     CHECK_EQ(put("k"), 0);
     CHECK(reply.replayed);
+    CHECK(reply.has_index);
+    CHECK_EQ(reply.index, 77);
     end();
 }
 

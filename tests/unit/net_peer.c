@@ -7,6 +7,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/base/limits.h"
+#include "lib/base/version.h"
 #include "lib/json/peer.h"
 #include "lib/net/http_server.h"
 #include "lib/net/loop.h"
@@ -47,7 +48,7 @@ struct fixture {
     struct raft_message reply;
     struct failure failure;
     struct peer_message seen; /* what the peer got last; its entries released */
-    char path[64];
+    char path[64], user_agent[128];
     bool inside_send, early;
     bool stop_at_reply;
     unsigned failed_appends;
@@ -71,6 +72,8 @@ static void answer(struct http_request *r, enum manner manner)
     peer_message_release(&f.seen);
     f.seen = m;
     snprintf(f.path, sizeof(f.path), "%.*s", (int)r->path.len, (const char *)r->path.data);
+    const char *user_agent = http_request_header(r, "User-Agent", NULL);
+    snprintf(f.user_agent, sizeof(f.user_agent), "%s", user_agent ? user_agent : "");
     struct peer_message a = {.cluster = manner == WRONG_CLUSTER ? other_cluster : cluster};
     a.message = (struct raft_message){
         .type = (enum raft_message_type)(m.message.type + RAFT_PRE_VOTE_REPLY),
@@ -218,6 +221,11 @@ static void test_good(void)
         is_i64(f.seen.message.type, types[i], "as it was sent");
     }
     is_str(f.path, "/raft/message", "the path");
+    is_str(f.user_agent, "", "no name was given");
+    peer_transport_name(f.transport, "node7");
+    send_type(RAFT_VOTE, PEER);
+    run(1);
+    is_str(f.user_agent, "raftkv-node/" RAFTKV_VERSION " (node7)", "the name stands there");
     ok(peer_transport_bytes_sent(f.transport) > 0, "bytes are counted");
 
     struct peer_message m = {.cluster = cluster, .stream = 3, .seq = 4};
