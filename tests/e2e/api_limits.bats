@@ -65,9 +65,7 @@ stallable_leader() { # FLAG…
     local value=$BATS_TEST_TMPDIR/value began i node third
     # Long enough that the leader does not step down meanwhile.
     stallable_leader --election-timeout 60s --max-value-size 16MiB
-    # Two are a majority; what is to be held, a third need not write too.
     third=$(printf '%s\n' node1 node2 node3 | grep -vx -e "$LEADER" -e "$FOLLOWER")
-    pause_node "$third"
     stall "$LEADER"
     # The rest of the time is passed on: it is the leader that says so.
     began=$(now_ms)
@@ -75,13 +73,16 @@ stallable_leader() { # FLAG…
     refused 504 timeout unknown
     [ $(($(now_ms) - began)) -lt 2500 ]
     [[ $(the .error.message) != *'did not answer'* ]]
-    # 128 MiB may wait.
+    # 128 MiB may wait; the others need not write them meanwhile.
+    pause_node "$third"
+    pause_node "$FOLLOWER"
     head -c $((15 << 20)) /dev/zero >"$value"
     for i in {1..8}; do
         hold -X PUT --data-binary "@$value" "$(url_of "$LEADER")/kv/big$i?timeout=60s"
     done
     wait_until "$E2E_WAIT_SECONDS" metric_is "$LEADER" raftkv_pending_writes 8
     for node in "$LEADER" "$FOLLOWER"; do
+        [ "$node" = "$LEADER" ] || resume_node "$node"
         http PUT "$node" '/kv/more?timeout=60s' --data-binary "@$value"
         refused 429 overloaded not_applied
         holds '.error.retryable and .error.retry_after_ms == 1000'
