@@ -257,6 +257,9 @@ static void compare(struct replicas *r)
     if (index == 0)
         return;
     const struct replica *agreed = &r->all[most_agree(r)];
+    if (r->options->agreement)
+        *r->options->agreement =
+            (struct replicas_agreement){.index = index, .digest = agreed->digest};
     for (size_t i = 0; i < r->count; i++)
         digest_tell(r, &r->all[i], agreed, index);
     for (size_t i = 0; i < r->count; i++) {

@@ -21,12 +21,20 @@
 #include <stdint.h>
 
 #include "lib/base/err.h"
+#include "lib/base/hash.h"
 #include "lib/store/inspect.h"
 
+/* The state of most of them. */
+struct replicas_agreement {
+    uint64_t index; /* 0: they could not be compared */
+    struct digest digest;
+};
+
 struct replicas_options {
-    const char *endpoints; /* URL,URL,… */
-    uint32_t timeout_ms;   /* for all of it; > 0 */
-    bool rows;             /* compare the rows though the digests are equal */
+    const char *endpoints;                /* URL,URL,… */
+    uint32_t timeout_ms;                  /* for all of it; > 0 */
+    bool rows;                            /* compare the rows though the digests are equal */
+    struct replicas_agreement *agreement; /* filled in; NULL: not wanted */
 };
 
 /* What is found goes to the sink. ERR_USAGE: the endpoints are none, fewer than two, or two of one
