@@ -215,6 +215,9 @@ int data_dir_copy(const char *from, const char *to, struct data_dir **copy, stru
     int rc = source_open(from, &source, err);
     if (rc == 0)
         rc = source_lock(&source, err);
+    /* Made here, since data_dir_open would sync it, and a copy need not last. */
+    if (rc == 0 && mkdir(to, 0700) != 0 && errno != EEXIST)
+        rc = err_errno(err, ERR_IO, errno, "%s: cannot create", to);
     if (rc == 0)
         rc = data_dir_open(to, &c.to, err);
     if (rc == 0)

@@ -14,7 +14,7 @@
 #include "tests/unit/tap.h"
 #include "tests/unit/verify.h"
 
-enum { ENTRIES_A_TERM = 40, FLUSH_EVERY = 37 };
+enum { ENTRIES_A_TERM = 40, ENTRIES_A_WRITE = 6, FLUSH_EVERY = 37 };
 
 /* ---- making ---- */
 
@@ -127,16 +127,21 @@ const char *verify_make_dir(const char *name, const struct dir_plan *plan)
     struct maker m;
     const char *path = store_fresh_path(name), *taken = NULL;
     begin(&m, path, plan);
-    for (raft_index i = 1; i <= plan->last; i++) {
-        struct entry *e = entry_at(&m, i);
-        struct log_write w = {.entries = &e, .entry_count = 1};
-        struct apply_result result;
+    for (raft_index i = 1; i <= plan->last;) {
+        struct entry *e[ENTRIES_A_WRITE];
+        size_t count = 0;
+        for (; count < ENTRIES_A_WRITE && i + count <= plan->last; count++)
+            e[count] = entry_at(&m, i + count);
+        struct log_write w = {.entries = e, .entry_count = count};
         must(log_store_write(m.log, &w, 1, NULL) == 0);
-        if (i <= plan->applied) {
-            must(state_apply(m.state, e, &result, NULL) == 0);
-            at_index(&m, i);
+        for (size_t k = 0; k < count; k++, i++) {
+            struct apply_result result;
+            if (i <= plan->applied) {
+                must(state_apply(m.state, e[k], &result, NULL) == 0);
+                at_index(&m, i);
+            }
+            entry_unref(e[k]);
         }
-        entry_unref(e);
     }
     if (plan->killed) {
         taken = store_fresh_path(name);

@@ -131,10 +131,13 @@ static void hear(void *self, enum finding kind, const char *text)
     must(buf_printf(&h->text, "%s\n", text) == 0);
 }
 
-static int ask(const char *endpoints, struct heard *h, struct err *err)
+/* What comes at once has long; what never comes is waited for this long. */
+enum { LONG_MS = 30000, SHORT_MS = 300 };
+
+static int ask(const char *endpoints, uint32_t timeout_ms, struct heard *h, struct err *err)
 {
     const struct finding_sink sink = {.tell = hear, .self = h};
-    const struct replicas_options options = {.endpoints = endpoints, .timeout_ms = 300};
+    const struct replicas_options options = {.endpoints = endpoints, .timeout_ms = timeout_ms};
     *h = (struct heard){0};
     buf_init(&h->text, 1 << 16);
     return verify_replicas(&options, &sink, err);
@@ -148,7 +151,7 @@ static void test_usage(void)
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct heard h;
         struct err err = {0};
-        is_i64(ask(bad[i], &h, &err), ERR_USAGE, "endpoints \"%s\"", bad[i]);
+        is_i64(ask(bad[i], SHORT_MS, &h, &err), ERR_USAGE, "endpoints \"%s\"", bad[i]);
         ok(err.text[0] && h.text.len == 0, "are told to be none");
         buf_release(&h.text);
     }
@@ -160,7 +163,7 @@ static void test_unreachable(void)
     struct err err = {0};
     char endpoints[256];
     snprintf(endpoints, sizeof(endpoints), "%s,%s", fake_refusing_url(), fake_refusing_url());
-    is_i64(ask(endpoints, &h, &err), 0, "nobody there");
+    is_i64(ask(endpoints, SHORT_MS, &h, &err), 0, "nobody there");
     is_u64(h.unknown, 1, "is inconclusive");
     has_str((const char *)h.text.data, fake_refusing_url(), "and named");
     buf_release(&h.text);
@@ -179,7 +182,8 @@ static void test_unreachable(void)
 #define CLUSTER "\"00000000000000000000000000000077\""
 
 static void two_nodes(const char *node_a, const char *status_a, const char *node_b,
-                      const char *status_b, struct heard *h, struct err *err, int *rc)
+                      const char *status_b, uint32_t timeout_ms, struct heard *h, struct err *err,
+                      int *rc)
 {
     const struct fake_step a[] = {
         {.body = node_a}, {.body = status_a}, {.body = node_a}, {.body = node_a}};
@@ -188,7 +192,7 @@ static void two_nodes(const char *node_a, const char *status_a, const char *node
     struct fake_node *x = fake_node_start(a, 4), *y = fake_node_start(b, 4);
     char endpoints[256];
     snprintf(endpoints, sizeof(endpoints), "%s,%s", fake_node_url(x), fake_node_url(y));
-    *rc = ask(endpoints, h, err);
+    *rc = ask(endpoints, timeout_ms, h, err);
     fake_node_stop(x);
     fake_node_stop(y);
 }
@@ -199,19 +203,19 @@ static void test_who(void)
     struct err err = {0};
     int rc;
     two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), NODE("0000000000000002", "n2"),
-              STATUS(CLUSTER), &h, &err, &rc);
+              STATUS(CLUSTER), LONG_MS, &h, &err, &rc);
     is_i64(rc, 0, "two nodes");
     is_u64(h.wrong + h.unknown, 0, "of one digest");
     has_str((const char *)h.text.data, "n2: digest at 9 is 00000000000000000000000000000001",
             "which is told");
     buf_release(&h.text);
     two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), NODE("0000000000000001", "n1"),
-              STATUS(CLUSTER), &h, &err, &rc);
+              STATUS(CLUSTER), LONG_MS, &h, &err, &rc);
     is_i64(rc, ERR_USAGE, "one node twice");
     has_str(err.text, "are one node, n1", "is named");
     buf_release(&h.text);
     two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), NODE("0000000000000002", "n2"),
-              STATUS("\"00000000000000000000000000000078\""), &h, &err, &rc);
+              STATUS("\"00000000000000000000000000000078\""), LONG_MS, &h, &err, &rc);
     is_i64(rc, 0, "nodes of two clusters");
     is_u64(h.wrong, 1, "are wrong");
     has_str((const char *)h.text.data,
@@ -220,11 +224,11 @@ static void test_who(void)
             "and told to be");
     buf_release(&h.text);
     two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), NODE("0000000000000002", "n2"),
-              STATUS("null"), &h, &err, &rc);
+              STATUS("null"), SHORT_MS, &h, &err, &rc);
     is_u64(h.unknown, 1, "a node of no cluster is inconclusive");
     buf_release(&h.text);
-    two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), "{\"name\":\"n2\"}", "{}", &h, &err,
-              &rc);
+    two_nodes(NODE("0000000000000001", "n1"), STATUS(CLUSTER), "{\"name\":\"n2\"}", "{}", SHORT_MS,
+              &h, &err, &rc);
     is_u64(h.unknown, 1, "so is one that speaks otherwise");
     buf_release(&h.text);
 }
