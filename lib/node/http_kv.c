@@ -382,6 +382,17 @@ static void reply_value(struct client_request *c)
     reply_send(c->node, c->http, &reply);
 }
 
+/* At the index that it was absent at, not that of the moment: the key may be there by now. */
+static void reply_absent(struct client_request *c)
+{
+    struct api_error e = {.code = ERR_NOT_FOUND, .message = "no such key"};
+    struct reply reply = {.status = 404, .body = &c->body, .index = c->index};
+
+    buf_clear(&c->body);
+    api_error_encode(&e, &c->body);
+    reply_send(c->node, c->http, &reply);
+}
+
 static void read_done(struct work *w)
 {
     struct client_request *c =
@@ -394,9 +405,7 @@ static void read_done(struct work *w)
     }
     request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND);
     if (c->code == ERR_NOT_FOUND) {
-        struct api_error e = {.code = ERR_NOT_FOUND, .message = "no such key"};
-
-        reply_error(n, c->http, &e);
+        reply_absent(c);
     } else if (c->code != 0) {
         struct err err = c->err ? *c->err : (struct err){0};
 
