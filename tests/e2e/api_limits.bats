@@ -64,7 +64,7 @@ stallable_leader() { # FLAG…
 @test "more than may be pending: 429 with Retry-After, from leader and follower" {
     local value=$BATS_TEST_TMPDIR/value began i node third
     # Long enough that the leader does not step down meanwhile.
-    stallable_leader --election-timeout 60s --max-value-size 16MiB
+    stallable_leader --election-timeout 30s --max-value-size 16MiB
     third=$(printf '%s\n' node1 node2 node3 | grep -vx -e "$LEADER" -e "$FOLLOWER")
     stall "$LEADER"
     # The rest of the time is passed on: it is the leader that says so.
