@@ -73,12 +73,14 @@ static uint64_t next_version(const struct index_check *c, uint32_t key, uint64_t
 
 /* ---- what a write of unknown outcome may explain ---- */
 
-/* Whether one that was not placed may have written this; HISTORY_NO_ID: anything. */
+/* Whether one may have written this that was not placed, or placed where something had to stand,
+ * which need not be the only place; HISTORY_NO_ID: anything. */
 static bool may_explain(const struct index_check *c, uint32_t key, uint32_t value)
 {
     for (uint32_t i = 0; i < c->unknown_count; i++) {
         const struct index_unknown *u = &c->unknown[i];
-        if (u->placed || u->key != key)
+        bool seen = u->placed && c->versions[u->place_in_part] % 2 == 0; /* by its version */
+        if (seen || u->key != key)
             continue;
         if (value == HISTORY_NO_ID || u->value == value || u->kind == HISTORY_APPEND)
             return true;
@@ -171,7 +173,7 @@ static void want_reads(struct index_check *c)
     }
 }
 
-/* ---- what scans tell of what bears no version ---- */
+/* ---- what is shown without a version ---- */
 
 static const struct history_item *item_of(const struct index_check *c,
                                           const struct history_operation *op, uint32_t key)
@@ -182,47 +184,61 @@ static const struct history_item *item_of(const struct index_check *c,
     return NULL;
 }
 
-static int scan_order(const void *a, const void *b, void *argument)
+static int index_order(const void *a, const void *b, void *argument)
 {
     const struct history_operation *ops = argument;
     const struct history_operation *x = &ops[*(const uint32_t *)a], *y = &ops[*(const uint32_t *)b];
     return (x->index > y->index) - (x->index < y->index);
 }
 
-/* A key that a scan shows otherwise than the log has it was written by an operation of unknown
- * outcome: a key that is absent bears no version that would have told. Once for each key, since
- * what is found explains what later scans show. */
-static void want_scan(struct index_check *c, const struct history_operation *op, bool *touched)
+/* A key that is shown otherwise than the log has it was written by an operation of unknown outcome:
+ * what is absent bears no version that would have told. Once for each key, since what is found
+ * explains what is shown later. */
+static void want_value(struct index_check *c, uint32_t k, uint32_t seen, uint64_t index,
+                       bool *touched)
+{
+    uint32_t key = c->part->keys[k];
+    const struct index_write *w = write_at(c, key, index_place(index));
+    if (touched[k] || (w ? w->value : 0) == seen)
+        return;
+    touched[k] = true;
+    index_infer(c, key, seen, index_place(index) - 1);
+}
+
+static void want_shown(struct index_check *c, const struct history_operation *op, bool *touched)
 {
     const struct history_part *p = c->part;
     uint32_t from, to;
     keys_with_prefix(p->history, p->keys, p->key_count, op->key, &from, &to);
+    if (op->kind == HISTORY_GET) { /* of those with this prefix, the key itself is the first */
+        want_value(c, from, op->value, op->index, touched);
+        return;
+    }
     for (uint32_t k = from; k < to; k++) {
-        const struct index_write *w = write_at(c, p->keys[k], index_place(op->index));
         const struct history_item *item = item_of(c, op, p->keys[k]);
-        uint32_t seen = item ? item->value : 0;
-        if (touched[k] || (w ? w->value : 0) == seen || (item && item->version))
-            continue;
-        touched[k] = true;
-        index_infer(c, p->keys[k], seen, index_place(op->index) - 1);
+        if (!item || item->version == 0)
+            want_value(c, k, item ? item->value : 0, op->index, touched);
     }
 }
 
-static void want_scans(struct index_check *c)
+/* Scans, and gets that bear the index that they were served at but no version. */
+static void want_all_shown(struct index_check *c)
 {
     const struct history_part *p = c->part;
-    uint32_t *scans = mem_alloc((p->count + UINT64_C(1)) * sizeof(*scans)), count = 0;
+    uint32_t *shown = mem_alloc((p->count + UINT64_C(1)) * sizeof(*shown)), count = 0;
     bool *touched = mem_calloc(p->key_count + UINT64_C(1), sizeof(*touched));
     for (uint32_t i = 0; i < p->count; i++) {
         const struct history_operation *op = &p->history->operations[p->ops[i]];
-        if (op->kind == HISTORY_SCAN && part_has(p, op))
-            scans[count++] = p->ops[i];
+        bool shows = op->kind == HISTORY_SCAN ||
+                     (op->kind == HISTORY_GET && op->version == 0 && op->index > 0);
+        if (shows && part_has(p, op))
+            shown[count++] = p->ops[i];
     }
-    qsort_r(scans, count, sizeof(*scans), scan_order, p->history->operations);
+    qsort_r(shown, count, sizeof(*shown), index_order, p->history->operations);
     for (uint32_t i = 0; i < count; i++)
-        want_scan(c, &p->history->operations[scans[i]], touched);
+        want_shown(c, &p->history->operations[shown[i]], touched);
     mem_free(touched);
-    mem_free(scans);
+    mem_free(shown);
 }
 
 /* ---- replay ---- */
@@ -276,9 +292,8 @@ static enum history_verdict replay_all(struct index_check *c)
         v = replay(c);
         if (v == VERDICT_LINEARIZABLE && c->appends && c->unknown_count > 0 && !found_more(c))
             want_reads(c);
-        if (v == VERDICT_LINEARIZABLE && c->unknown_count > 0 && c->part->several_keys &&
-            !found_more(c))
-            want_scans(c);
+        if (v == VERDICT_LINEARIZABLE && c->unknown_count > 0 && !found_more(c))
+            want_all_shown(c);
     } while (v == VERDICT_LINEARIZABLE && found_more(c));
     return v;
 }

@@ -79,9 +79,7 @@ static void invoke(struct worker *w, const struct record_call *call)
 static enum record_end end_call(struct worker *w, const struct record_call *call,
                                 enum record_end end, struct record_result *result)
 {
-    /* Of scans alone: a get has its version, and that of an absent key is not judged (DESIGN, Known
-     * and left). */
-    result->has_index = call->op == RECORD_SCAN && w->reply.has_index;
+    result->has_index = w->reply.has_index;
     result->index = w->reply.index;
     recorder_return(w->load->recorder, w->process, call, end, result);
     if (end == RECORD_INFO) {

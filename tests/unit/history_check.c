@@ -148,6 +148,11 @@ static const struct row rows[] = {
     {"1put:a=1 1ok@1 2scan:a 2ok[a=1,a=1]%1", BAD, UNFIT, BAD, "a key twice"},
     {"1put:a=1 1ok@1 2scan:b 2ok[a=1]%1", BAD, UNFIT, BAD, "without its prefix"},
     {"2scan:b 2ok[]%1", LIN, UNFIT, LIN, ""},
+    /* absent at an index, without a version: a delete of unknown outcome stood no later, however
+     * late another reply would have it */
+    {"1put:k=a 1ok@1 2delete:k 2info 3get:k 3ok=-%3 3cas:k>-=b 3ok@7", LIN, UNFIT, LIN, ""},
+    {"1put:k=a 1ok@1 3get:k 3ok=-%3 3cas:k>-=b 3ok@7", BAD, UNFIT, BAD, "at its index"},
+    {"1put:k=a 1ok@1 2get:k 2ok=-%3", BAD, BAD, BAD, "at its index"},
 };
 
 static void methods_know_their_rules(void)

@@ -25,9 +25,15 @@ static uint64_t first_seed = 1, history_count = 30000;
 
 enum change { CHANGE_NOTHING, CHANGE_VALUE, CHANGE_VERSION, CHANGE_COUNT };
 
+enum indexes {
+    NO_INDEXES,
+    INDEXES,          /* versions of all that was read, also of what is absent */
+    INDEXES_OF_NODES, /* gets bear the index that they were served at, absent keys no version */
+};
+
 struct taking {
     struct history *h;
-    bool indexes;
+    enum indexes indexes;
     uint32_t line;
     struct err err;
     int code;
@@ -50,12 +56,12 @@ static void take_items(struct taking *t, const struct maker_operation *op, struc
     e->items = t->h->item_count;
     e->item_count = op->item_count;
     for (uint32_t i = 0; i < op->item_count; i++)
-        history_add_item(t->h,
-                         (struct history_item){.key = key_id(t->h, op->items[i].key),
-                                               .value = value_id(t->h, &op->items[i].value),
-                                               .version = t->indexes && op->kind == HISTORY_SCAN
-                                                              ? op->items[i].value.version
-                                                              : 0});
+        history_add_item(t->h, (struct history_item){.key = key_id(t->h, op->items[i].key),
+                                                     .value = value_id(t->h, &op->items[i].value),
+                                                     .version = t->indexes != NO_INDEXES &&
+                                                                        op->kind == HISTORY_SCAN
+                                                                    ? op->items[i].value.version
+                                                                    : 0});
 }
 
 static void take_event(void *argument, const struct maker_event *m)
@@ -79,9 +85,14 @@ static void take_event(void *argument, const struct maker_event *m)
         e.expect = value_id(t->h, &m->op->expect);
     if ((call && m->op->kind == HISTORY_BATCH) || (ok && m->op->kind == HISTORY_SCAN))
         take_items(t, m->op, &e);
-    if (ok && t->indexes) {
+    if (ok && t->indexes != NO_INDEXES) {
         e.version = m->op->version;
-        e.index = m->op->kind == HISTORY_SCAN ? m->op->index : 0;
+        e.index = m->op->kind == HISTORY_SCAN ||
+                          (m->op->kind == HISTORY_GET && t->indexes == INDEXES_OF_NODES)
+                      ? m->op->index
+                      : 0;
+        if (t->indexes == INDEXES_OF_NODES && m->op->kind == HISTORY_GET && !m->op->value.present)
+            e.version = 0; /* an absent key is told without one */
     }
     if (ok && m->op->kind == HISTORY_DELETE && t->line % 2)
         e.existed = m->op->existed ? HISTORY_EXISTED : HISTORY_WAS_ABSENT;
@@ -89,11 +100,11 @@ static void take_event(void *argument, const struct maker_event *m)
         t->code = history_add(t->h, &e, &t->err);
 }
 
-static void take(struct history *h, const struct maker_options *options, bool indexes)
+static void take(struct history *h, const struct maker_options *options, enum indexes indexes)
 {
     struct taking t = {.h = h, .indexes = indexes};
     history_init(h);
-    h->fail_is_differs = !indexes;
+    h->fail_is_differs = indexes == NO_INDEXES;
     history_make(options, take_event, &t);
     if (t.code != 0)
         diag("seed %" PRIu64 ": %s", options->seed, t.err.text);
@@ -222,16 +233,21 @@ static bool by_brute_force(const struct history *h, const struct history_part *p
 
 struct mix {
     const char *name;
-    bool indexes;
+    enum indexes indexes;
     uint32_t keys, values, unknown;
     uint32_t weights[HISTORY_KINDS];
 };
 
 static const struct mix mixes[] = {
-    {"unique values", false, 1, 0, 200, {[HISTORY_GET] = 3, [HISTORY_PUT] = 2}},
-    {"few values", false, 1, 2, 200, {[HISTORY_GET] = 2, [HISTORY_PUT] = 1, [HISTORY_CAS] = 1}},
+    {"unique values", NO_INDEXES, 1, 0, 200, {[HISTORY_GET] = 3, [HISTORY_PUT] = 2}},
+    {"few values",
+     NO_INDEXES,
+     1,
+     2,
+     200,
+     {[HISTORY_GET] = 2, [HISTORY_PUT] = 1, [HISTORY_CAS] = 1}},
     {"all of a key",
-     false,
+     NO_INDEXES,
      1,
      3,
      200,
@@ -241,7 +257,7 @@ static const struct mix mixes[] = {
       [HISTORY_DELETE] = 1,
       [HISTORY_APPEND] = 1}},
     {"all of three keys",
-     false,
+     NO_INDEXES,
      3,
      2,
      200,
@@ -251,13 +267,13 @@ static const struct mix mixes[] = {
       [HISTORY_SCAN] = 2,
       [HISTORY_BATCH] = 2}},
     {"indexes",
-     true,
+     INDEXES,
      1,
      0,
      200,
      {[HISTORY_GET] = 4, [HISTORY_PUT] = 2, [HISTORY_CAS] = 1, [HISTORY_DELETE] = 1}},
     {"indexes, few values",
-     true,
+     INDEXES,
      1,
      2,
      200,
@@ -267,7 +283,7 @@ static const struct mix mixes[] = {
       [HISTORY_DELETE] = 1,
       [HISTORY_APPEND] = 1}},
     {"indexes, three keys",
-     true,
+     INDEXES,
      3,
      0,
      200,
@@ -277,7 +293,7 @@ static const struct mix mixes[] = {
       [HISTORY_SCAN] = 2,
       [HISTORY_BATCH] = 1}},
     {"indexes, scans, deletes and cas",
-     true,
+     INDEXES,
      2,
      2,
      300,
@@ -286,6 +302,26 @@ static const struct mix mixes[] = {
       [HISTORY_CAS] = 2,
       [HISTORY_DELETE] = 2,
       [HISTORY_SCAN] = 3}},
+    {"indexes, as nodes reply",
+     INDEXES_OF_NODES,
+     1,
+     2,
+     300,
+     {[HISTORY_GET] = 4,
+      [HISTORY_PUT] = 2,
+      [HISTORY_CAS] = 2,
+      [HISTORY_DELETE] = 2,
+      [HISTORY_APPEND] = 1}},
+    {"indexes, as nodes reply, with scans",
+     INDEXES_OF_NODES,
+     2,
+     2,
+     300,
+     {[HISTORY_GET] = 3,
+      [HISTORY_PUT] = 2,
+      [HISTORY_CAS] = 2,
+      [HISTORY_DELETE] = 2,
+      [HISTORY_SCAN] = 2}},
 };
 enum { MIXES = sizeof(mixes) / sizeof(mixes[0]) };
 
@@ -331,14 +367,15 @@ static void disagree(struct tally *t, const struct history_part *p, uint64_t see
     }
 }
 
-/* With several keys the index method looks at the order of writes of different keys too, and not at
- * what values alone would allow: then it may only err on the side of a violation. */
+/* With several keys the index method looks at the order of writes of different keys too, and where
+ * gets bear indexes at those, and not at what values alone would allow: then it may only err on the
+ * side of a violation. */
 static void judge_part(struct history *h, const struct history_part *p, const struct mix *mix,
                        uint64_t seed, bool changed, struct tally *t)
 {
     char why[HISTORY_WHY_BYTES];
     bool allowed = by_brute_force(h, p, false);
-    bool with_versions = mix->indexes ? by_brute_force(h, p, true) : allowed;
+    bool with_versions = mix->indexes != NO_INDEXES ? by_brute_force(h, p, true) : allowed;
     t->parts++;
     t->violated += !with_versions;
     for (int m = 0; m < METHOD_COUNT; m++) {
@@ -349,7 +386,9 @@ static void judge_part(struct history *h, const struct history_part *p, const st
         t->fit[m]++;
         bool wanted = m == METHOD_INDEX ? with_versions : allowed;
         bool found = v == VERDICT_LINEARIZABLE;
-        if (m == METHOD_INDEX && p->several_keys ? found && !wanted : found != wanted)
+        if (m == METHOD_INDEX && (p->several_keys || mix->indexes == INDEXES_OF_NODES)
+                ? found && !wanted
+                : found != wanted)
             disagree(t, p, seed, mix->name, history_method_name((enum history_method)m));
         if (v == VERDICT_VIOLATED && !changed)
             disagree(t, p, seed, mix->name, "what a linearizable store did is violated");
@@ -375,7 +414,7 @@ static void small_history(uint64_t seed, const struct mix *mix, struct tally *t)
     enum change change = (enum change)prng_below(&prng, CHANGE_COUNT);
     take(&h, &options, mix->indexes);
     change_reply(&h,
-                 mix->indexes               ? change
+                 mix->indexes != NO_INDEXES ? change
                  : change == CHANGE_VERSION ? CHANGE_VALUE
                                             : change,
                  &prng);
@@ -398,8 +437,8 @@ static void test_small(void)
         ok(t.violated > t.parts / 50 && t.violated < t.parts,
            "%s: some are linearizable and some are not", mixes[m].name);
         ok(t.fit[METHOD_SEARCH] == t.parts, "%s: the search fits all", mixes[m].name);
-        ok(mixes[m].indexes == (t.fit[METHOD_INDEX] > 0), "%s: indexes are used where they are",
-           mixes[m].name);
+        ok((mixes[m].indexes != NO_INDEXES) == (t.fit[METHOD_INDEX] > 0),
+           "%s: indexes are used where they are", mixes[m].name);
         diag("%s: %" PRIu64 " histories, %" PRIu64 " parts, %" PRIu64 " violated; index %" PRIu64
              ", zones %" PRIu64,
              mixes[m].name, t.histories, t.parts, t.violated, t.fit[METHOD_INDEX],
@@ -452,7 +491,7 @@ static void test_planted(void)
         struct history h;
         struct prng prng;
         prng_seed(&prng, seed);
-        take(&h, &options, true);
+        take(&h, &options, INDEXES);
         bool right[METHOD_COUNT];
         for (int m = 0; m < METHOD_COUNT; m++)
             right[m] = finds(&h, (enum history_method)m, VERDICT_LINEARIZABLE);
