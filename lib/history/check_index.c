@@ -73,14 +73,12 @@ static uint64_t next_version(const struct index_check *c, uint32_t key, uint64_t
 
 /* ---- what a write of unknown outcome may explain ---- */
 
-/* Whether one may have written this that was not placed, or placed where something had to stand,
- * which need not be the only place; HISTORY_NO_ID: anything. */
+/* Whether one that was not placed may have written this; HISTORY_NO_ID: anything. */
 static bool may_explain(const struct index_check *c, uint32_t key, uint32_t value)
 {
     for (uint32_t i = 0; i < c->unknown_count; i++) {
         const struct index_unknown *u = &c->unknown[i];
-        bool seen = u->placed && c->versions[u->place_in_part] % 2 == 0; /* by its version */
-        if (seen || u->key != key)
+        if (u->placed || u->key != key)
             continue;
         if (value == HISTORY_NO_ID || u->value == value || u->kind == HISTORY_APPEND)
             return true;

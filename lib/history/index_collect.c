@@ -152,8 +152,6 @@ static bool move_down(struct index_check *c, uint32_t key, uint32_t value, uint6
     struct index_write *w = &c->writes[behind];
     if (w->key != key || w->value != value || w->version % 2 == 0)
         return false;
-    if (c->part->history->operations[w->op].kind == HISTORY_BATCH)
-        c->guessed = true; /* its other keys stay where they are */
     w->version = place;
     c->changed = true;
     return true;
@@ -167,9 +165,7 @@ bool index_infer(struct index_check *c, uint32_t key, uint32_t value, uint64_t p
     for (; same_unknown(c, u, key, value); u++) {
         if (u->placed || u->kind == HISTORY_APPEND)
             continue;
-        bool alike = true;
-        bool several = candidates(c, key, value, &alike) > 1;
-        c->guessed = c->guessed || u->kind == HISTORY_BATCH || (several && !alike);
+        c->guessed = true; /* another may have stood there, or this one elsewhere */
         u->placed = true;
         add_writes(c, u->place_in_part, place);
         mark_placed(c, u->place_in_part);

@@ -44,7 +44,7 @@ struct index_check {
     uint64_t *versions; /* by place in the part: where a write stands; 0: not known */
     uint64_t *places;
     bool changed; /* a write was moved */
-    bool guessed; /* operations of unknown outcome that are no puts were placed by what was read */
+    bool guessed; /* some of unknown outcome were placed by more than the version that was read */
     bool appends; /* there are appends in the log */
     bool appends_unknown; /* there are appends of unknown outcome */
     char *why;
