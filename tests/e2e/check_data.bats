@@ -45,6 +45,11 @@ setup() {
     export TMPDIR=$BATS_TEST_TMPDIR
 }
 
+teardown() {
+    [ -z "${open_dir:-}" ] || rm -rf "$open_dir"
+    end_test
+}
+
 # One node, stopped, with keys k000001 … k000040 in its file.
 one_stopped() {
     start_node node1
@@ -222,13 +227,19 @@ one_stopped() {
 }
 
 @test "data: what may not be read" {
-    local dir
-    [ "$(id -u)" != 0 ] || skip "root may read everything; tests/unit/verify_data.c has it"
+    local dir as=()
     one_stopped
-    chmod 000 "$dir/kv.1.db"
-    run check data "$dir"
+    # Root may read everything: somebody who may read all but the one file.
+    open_dir=$(mktemp -d -p "$(dirname "$BATS_RUN_TMPDIR")" raftkv-open.XXXXXX)
+    mkdir "$open_dir/n" "$open_dir/tmp"
+    cp "$dir"/* "$open_dir/n"
+    chmod -R a+rwX "$open_dir"
+    chmod 000 "$open_dir/n/kv.1.db"
+    [ "$(id -u)" -ne 0 ] || as=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    "${as[@]}" test -x "$RAFTKV_BIN/raftkv-check" -a -x "$open_dir" || skip "nobody may not come here"
+    TMPDIR=$open_dir/tmp run "${as[@]}" "$RAFTKV_BIN/raftkv-check" data "$open_dir/n"
     assert_failure 10
-    assert_output --partial "$dir/kv.1.db: cannot open: Permission denied"
+    assert_output --partial "$open_dir/n/kv.1.db: cannot open: Permission denied"
 }
 
 @test "data, replay: no room for the copy" {

@@ -39,6 +39,21 @@ other_leads() { # NAME: it is not that one
     found=$(find_leader $(running_nodes | grep -vx "$1")) && [ "$found" != "$1" ]
 }
 
+# Under load: another leads while the fault lasts; when it is over, nothing is lost.
+is_replaced_under() { # LEADER FAULT
+    begin_load -c 4
+    await_acks 50
+    fault "$1" "$2"
+    wait_until "$E2E_WAIT_SECONDS" other_leads "$1"
+    await_acks 100
+    clear_faults "$1"
+    wait_ready "$1"
+    await_acks 50
+    end_load
+    verify_load "$1"
+    same_everywhere
+}
+
 applied_on() { # NODE INDEX
     [ "$(curl -s --max-time 2 "$(url_of "$1")/node" | jq .index.applied)" -ge "$2" ]
 }
@@ -296,20 +311,8 @@ END
 }
 
 @test "drop to all: the leader alone loses leadership, and what it took is settled" {
-    local old
     three_nodes
-    begin_load -c 4
-    await_acks 50
-    old=$(leader)
-    fault "$old" '{"kind":"drop","peer":"*"}'
-    wait_until "$E2E_WAIT_SECONDS" other_leads "$old"
-    await_acks 100
-    clear_faults "$old"
-    wait_ready "$old"
-    await_acks 50
-    end_load
-    verify_load "$old"
-    same_everywhere
+    is_replaced_under "$(leader)" '{"kind":"drop","peer":"*"}'
 }
 
 @test "drop of some: slower, and nothing is lost" {
@@ -411,17 +414,7 @@ took_ms() { # COMMAND…; sets $took
     fault "$old" '{"kind":"fsync-delay","delay_ms":250,"file":"kv.db"}'
     put "$old" unharmed x
     clear_faults "$old"
-    begin_load -c 4
-    await_acks 50
-    fault "$old" '{"kind":"fsync-delay","delay_ms":3000,"file":"raft.db"}'
-    wait_until "$E2E_WAIT_SECONDS" other_leads "$old"
-    await_acks 100
-    clear_faults "$old"
-    wait_ready "$old"
-    await_acks 50
-    end_load
-    verify_load "$old"
-    same_everywhere
+    is_replaced_under "$old" '{"kind":"fsync-delay","delay_ms":3000,"file":"raft.db"}'
     # A single one has nobody to hand over to: it waits.
     for name in $(running_nodes); do
         fault "$name" '{"kind":"fsync-delay","delay_ms":150,"file":"raft.db"}'
@@ -486,20 +479,8 @@ took_ms() { # COMMAND…; sets $took
 }
 
 @test "disk-full of the leader: leadership moves, nothing is lost" {
-    local old
     three_nodes
-    begin_load -c 4
-    await_acks 50
-    old=$(leader)
-    fault "$old" '{"kind":"disk-full"}'
-    wait_until "$E2E_WAIT_SECONDS" other_leads "$old"
-    await_acks 100
-    clear_faults "$old"
-    wait_ready "$old"
-    await_acks 50
-    end_load
-    verify_load "$old"
-    same_everywhere
+    is_replaced_under "$(leader)" '{"kind":"disk-full"}'
 }
 
 @test "disk-stall: another one leads; cleared, it follows; SIGTERM ends a node whose disk stands still" {
