@@ -139,9 +139,13 @@ int proxy_new(uint64_t seed, struct proxy **out, struct err *err)
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-    if (p->epoll < 0 || p->wake < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->wake, &event) != 0 ||
-        pthread_create(&p->thread, NULL, run_proxy, p) != 0) {
-        err_errno(err, ERR_IO, errno, "cannot make the proxy");
+    int errnum = 0;
+    if (p->epoll < 0 || p->wake < 0 || epoll_ctl(p->epoll, EPOLL_CTL_ADD, p->wake, &event) != 0)
+        errnum = errno;
+    if (errnum == 0)
+        errnum = pthread_create(&p->thread, NULL, run_proxy, p);
+    if (errnum != 0) {
+        err_errno(err, ERR_IO, errnum, "cannot make the proxy");
         close(p->epoll);
         close(p->wake);
         pthread_mutex_destroy(&p->lock);
