@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Every fault, and pairs of them, on three and on five nodes, with the workloads in turn:
-# faults.sh CHECK TIME FIRST_SEED [RESULTS], CHECK being raftkv-check, TIME as in --time. A line each, and in RESULTS
-# (a file) a JSON object each. What is violated is tried no further and kept; exit status 9, or 10
-# if something else than that went wrong.
+# faults.sh CHECK TIME FIRST_SEED [RESULTS [OPTION]...], CHECK being raftkv-check, TIME as in --time, further options of
+# raftkv-check run. A line each, and in RESULTS (a file) a JSON object each. What is violated is kept; exit status 9,
+# or 10 if something else than that went wrong.
 set -u
 check=${1:?usage: faults.sh CHECK TIME FIRST_SEED [RESULTS]} time=${2:?} seed=${3:?} results=${4:-}
+shift "$(($# < 4 ? $# : 4))"
 
 faults=(none kill kill-all pause partition slow lossy membership transfer rolling-restart)
 if "${check%raftkv-check}raftkv-node" --help | grep -q -- --enable-faults; then
@@ -24,7 +25,7 @@ for nodes in 3 5; do
         status=0
         : >"$result"
         out=$("$check" run --nodes "$nodes" --faults "$fault" --workload "$workload" --time "$time" \
-            --seed "$seed" --json "$result" 2>&1) || status=$?
+            --seed "$seed" --json "$result" "$@" 2>&1) || status=$?
         printf '%-18s %s nodes, %-8s seed %s: %s\n' "$fault" "$nodes" "$workload" "$seed" \
             "$(jq -r '"\(.operations) operations, available \(.availability) %, \(.result)"' "$result")"
         [ "$status" -eq 0 ] || echo "$out"
