@@ -32,7 +32,7 @@ static bool is_done(struct sim *s, const struct sim_job *job)
 {
     raft_id leader = sim_leader(s);
     const struct raft *r = leader ? carry_raft(s->nodes[leader].carry) : NULL;
-    return r && raft_leader_ready(r) && !raft_change_pending(r) &&
+    return r && !sim_is_deposed(s, r) && raft_leader_ready(r) && !raft_change_pending(r) &&
            !raft_configuration_find(raft_configuration_committed(r), job->change.id);
 }
 

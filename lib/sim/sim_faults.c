@@ -188,8 +188,9 @@ static void change_members(struct sim *s, const struct sim_fault *f)
 static void wipe(struct sim *s, const struct sim_fault *f)
 {
     const struct raft *r = leading(s);
-    if (!r || !raft_leader_ready(r) || raft_change_pending(r) || s->job_count > 0 ||
-        s->node_count == SIM_NODES_MAX || voters(raft_configuration_committed(r)) < 3 ||
+    if (!r || sim_is_deposed(s, r) || !raft_leader_ready(r) || raft_change_pending(r) ||
+        s->job_count > 0 || s->node_count == SIM_NODES_MAX ||
+        voters(raft_configuration_committed(r)) < 3 ||
         raft_configuration_latest(r)->index != raft_configuration_committed(r)->index)
         return;
     struct raft_change change = {.kind = RAFT_REPLACE, .id = member(s, f->pick, true)};

@@ -201,9 +201,10 @@ struct sim_client {
     uint64_t record;        /* 0: idle */
     uint64_t op_generation; /* of the try it waits for; 0: none */
     uint32_t tries;
-    bool doubt;    /* an earlier try may have been applied */
-    raft_id node;  /* asked last */
-    uint64_t turn; /* makes older SIM_CLIENT events void */
+    bool doubt;          /* an earlier try may have been applied */
+    raft_id node;        /* asked last */
+    uint64_t turn;       /* makes older SIM_CLIENT events void */
+    uint32_t unanswered; /* of the last phase, one behind the other */
 };
 
 /* ---- nodes ---- */
@@ -453,7 +454,10 @@ void sim_node_after(struct sim_node *n); /* after each call of its carry */
 uint64_t sim_clock(const struct sim_node *n);
 uint64_t sim_wall_ms(const struct sim_node *n);
 bool sim_runs(const struct sim_node *n); /* up, and not stopped */
-raft_id sim_leader(const struct sim *s);
+raft_id sim_leader(const struct sim *s); /* of those that think so, the one of the highest term */
+/* There is, or will be, another one, with another configuration perhaps: a leader that is stopped
+ * or cut off does not know. */
+bool sim_is_deposed(const struct sim *s, const struct raft *leader);
 raft_id sim_any(struct sim *s, struct prng *p); /* a node that is up; 0: none */
 
 /* sim_disk.c */

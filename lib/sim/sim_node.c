@@ -370,6 +370,14 @@ raft_id sim_leader(const struct sim *s)
     return leader;
 }
 
+bool sim_is_deposed(const struct sim *s, const struct raft *leader)
+{
+    for (uint32_t i = 1; i <= s->node_count; i++)
+        if (s->nodes[i].disk.term > raft_term_current(leader))
+            return true;
+    return false;
+}
+
 raft_id sim_any(struct sim *s, struct prng *p)
 {
     raft_id up[SIM_NODES_MAX];
