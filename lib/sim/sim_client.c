@@ -19,6 +19,7 @@ enum {
     SIM_CALL_US = 2000, /* client to node, at most */
     SIM_CALL_LOST = 2,
     SIM_BACK_OFF_US = 60000,
+    SIM_REST_US = 2000000,
     SIM_MARGIN_US = 300000,
     SIM_LATE_US = 15000000, /* a request may lie in a stopped node's socket; sessions live longer */
 };
@@ -258,9 +259,10 @@ static void wake(struct sim *s, struct sim_client *c, uint64_t at_us)
  * plan does nothing but what nobody waits for any more. */
 static uint64_t rest_us(const struct sim *s, const struct sim_client *c)
 {
-    enum { MOST = 6 };
-    uint32_t doubled = c->unanswered < MOST ? c->unanswered : MOST;
-    return c->unanswered > 0 ? s->plan.timeout_us << doubled : 0;
+    if (c->unanswered == 0)
+        return 0;
+    uint64_t us = s->plan.timeout_us << (c->unanswered < 6 ? c->unanswered : 6);
+    return us < SIM_REST_US ? us : SIM_REST_US;
 }
 
 static void idle(struct sim *s, struct sim_client *c)
