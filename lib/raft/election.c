@@ -49,6 +49,7 @@ void raft_election_follow(struct raft *r, raft_term term, raft_id leader)
     if (leader == 0)
         return;
     r->leader = r->term_leader = leader;
+    r->counted_on = false;
     raft_trace_add(r, TRACE_FOLLOWS, leader, 0, 0, 0, 0);
     raft_transfer_led(r);
 }
@@ -85,12 +86,16 @@ bool raft_election_promised(const struct raft *r, const struct raft_message *req
 
 /* A voter of the latest configuration; or of the one before while the latest, which drops us, is
  * not known to be committed: perhaps nobody else has its entry, and those who need our vote by the
- * one before cannot get it, their logs being behind ours. We lead only to commit it, and do not
- * count ourselves (§4.2.2, figure 4.6). */
+ * one before cannot get it, their logs being behind ours. Or a learner in just that place: by a
+ * configuration that we have not, or have no more, a candidate needs our vote, and its log is
+ * behind ours. We lead only to commit what we have, and do not count ourselves (§4.2.2,
+ * figure 4.6). */
 static bool is_needed(const struct raft *r)
 {
     const struct raft_configurations *all = &r->configurations;
     if (raft_configuration_is_voter(raft_latest(r), r->options.id))
+        return true;
+    if (r->counted_on && raft_configuration_find(raft_latest(r), r->options.id))
         return true;
     return all->count > 1 && raft_latest(r)->index > r->commit &&
            raft_configuration_is_voter(&all->items[all->count - 2], r->options.id);
@@ -202,18 +207,32 @@ static bool is_up_to_date(const struct raft *r, const struct raft_message *m)
     return m->last_term > own || (m->last_term == own && m->last_index >= r->terms.last);
 }
 
+/* Only voters are asked. Should nobody be able to win without our vote, which none of them gets, we
+ * have to stand ourselves. */
+static void count_on(struct raft *r, raft_id candidate)
+{
+    const struct raft_configuration *c = raft_latest(r);
+    if (r->counted_on || r->leader != 0 || !raft_configuration_find(c, r->options.id) ||
+        raft_configuration_is_voter(c, r->options.id))
+        return;
+    r->counted_on = true;
+    raft_trace_add(r, TRACE_COUNTED_ON, candidate, 0, 0, 0, 0);
+}
+
 static bool judge(struct raft *r, const struct raft_message *m, bool is_free)
 {
-    if (raft_election_promised(r, m))
+    if (raft_election_promised(r, m)) {
         raft_trace_add(r, TRACE_VOTE_PROMISED, m->from, m->term,
                        r->state == RAFT_LEADER ? r->options.id : r->promise_to, 0, 0);
-    else if (!is_free)
+    } else if (!is_free) {
         raft_trace_add(r, TRACE_VOTE_GIVEN, m->from, m->term, r->vote ? r->vote : r->leader, 0, 0);
-    else if (!is_up_to_date(r, m))
+    } else if (!is_up_to_date(r, m)) {
         raft_trace_add(r, TRACE_VOTE_BEHIND, m->from, m->last_index, m->last_term, r->terms.last,
                        raft_terms_last(&r->terms));
-    else
+        count_on(r, m->from);
+    } else {
         return true;
+    }
     return false;
 }
 

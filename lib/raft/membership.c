@@ -290,13 +290,15 @@ int raft_membership_change(struct raft *r, const struct raft_change *change)
 
 /* ---- what is due by the log ---- */
 
-/* A leader outside the configuration has led until that was committed; now the best of those inside
- * takes over (§4.2.2). */
+/* A leader without a vote in the configuration has led until that was committed; now the best of
+ * those who have one takes over (§4.2.2). */
 static void retire(struct raft *r)
 {
-    raft_trace_add(r, TRACE_RETIRES, 0, raft_latest(r)->index, r->commit, 0, 0);
+    bool learner = raft_configuration_find(raft_latest(r), r->options.id) != NULL;
+    raft_trace_add(r, TRACE_RETIRES, 0, raft_latest(r)->index, r->commit, learner, 0);
     for (uint32_t i = 0; i < r->follower_count; i++)
-        raft_leader_heartbeat(r, &r->followers[i]);
+        if (!raft_id_is_self(r, r->followers[i].id))
+            raft_leader_heartbeat(r, &r->followers[i]);
     raft_transfer_hand_over(r);
     raft_election_follow(r, r->term, 0);
 }

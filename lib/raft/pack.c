@@ -84,7 +84,8 @@ enum {
     TRANSFER_OVER = 64,
     LEASE_VOID = 128,
     READ_DUE = 256,
-    STATE_SHIFT = 9,
+    COUNTED_ON = 512,
+    STATE_SHIFT = 10,
 };
 
 static uint64_t flags_of(const struct raft *r)
@@ -93,7 +94,8 @@ static uint64_t flags_of(const struct raft *r)
            (r->fenced ? FENCED : 0u) | (r->waits_for_vote ? WAITS_FOR_VOTE : 0u) |
            (r->transferring ? TRANSFERRING : 0u) | (r->transfer_told ? TRANSFER_TOLD : 0u) |
            (r->transfer_over ? TRANSFER_OVER : 0u) | (r->lease_void ? LEASE_VOID : 0u) |
-           (r->read_due_us != 0 ? READ_DUE : 0u) | r->state << STATE_SHIFT;
+           (r->read_due_us != 0 ? READ_DUE : 0u) | (r->counted_on ? COUNTED_ON : 0u) |
+           r->state << STATE_SHIFT;
 }
 
 static void set_flags(struct raft *r, uint64_t flags)
@@ -106,6 +108,7 @@ static void set_flags(struct raft *r, uint64_t flags)
     r->transfer_told = flags & TRANSFER_TOLD;
     r->transfer_over = flags & TRANSFER_OVER;
     r->lease_void = flags & LEASE_VOID;
+    r->counted_on = flags & COUNTED_ON;
     r->state = (uint32_t)(flags >> STATE_SHIFT) & 3;
     if (flags & READ_DUE)
         r->read_due_us = r->now_us + r->options.heartbeat_interval_us;

@@ -141,6 +141,7 @@ struct raft {
     bool was_member;     /* a configuration with us was seen */
     bool stalled;        /* a write of ours hangs: no candidacy */
     bool fenced;         /* our state diverged: no candidacy */
+    bool counted_on;     /* a learner, but a voter to a candidate whose log is behind ours */
     bool waits_for_vote; /* CANDIDATE: votes are asked for once our own is durable */
     bool transferring;   /* CANDIDATE: the old leader asked for this election (§3.10) */
     raft_id leader;      /* 0: not known */

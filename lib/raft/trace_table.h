@@ -21,6 +21,7 @@
     X(VOTE_PROMISED, "{p} asks for our vote in term {a}, promised to {ib}: refused")               \
     X(VOTE_GIVEN, "{p} asks for our vote in term {a}, it is {ib}'s: refused")                      \
     X(VOTE_BEHIND, "{p}'s log ({a},{b}) is behind ours ({c},{d}): vote refused")                   \
+    X(COUNTED_ON, "a learner, but {p} counts on our vote: may stand itself")                       \
     X(VOTE_GRANTED, "{p}'s log ({a},{b}) is no less than ours ({c},{d}): vote granted")            \
     X(PRE_VOTE_GRANTED, "{p}'s log ({b},{c}) would do in term {a}: pre-vote granted")              \
     X(VOTE_COUNTED, "as {sc}: {p} {?a:grants|refuses} its vote{?b:: decided|}")                    \
@@ -56,7 +57,7 @@
     X(PROMOTES, "{p} is caught up: votes, in the place of {ia}")                                   \
     X(LEAVING_GIVEN_UP, "{p}, dropped at {a}, matches only {b}: given up")                         \
     X(LEFT, "{p} knows that it was dropped at {a}")                                                \
-    X(RETIRES, "configuration {a} without us is committed: retires")                               \
+    X(RETIRES, "configuration {a} {?c:in which we do not vote|without us} is committed: retires")  \
     X(REMOVED, "configuration {a} without us is committed{?b:, says a peer|}: no candidacy")       \
     /* reads */                                                                                    \
     X(READS_DROPPED, "{a} reads end without a leader")                                             \

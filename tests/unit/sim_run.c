@@ -70,6 +70,7 @@ static void seeds_that_failed(void)
         {108455, "a stopped leader that knows of no later member took a lost one for replaced"},
         {116976, "clients of a slow cluster asked so often that none was answered in time"},
         {131003, "a member was lost beside a change that a stopped leader did not know of"},
+        {243208, "a learner had the longest log, voters counted on it, and it did not stand"},
     };
     static struct sim_result result;
     for (size_t i = 0; i < sizeof(failed) / sizeof(failed[0]); i++) {
