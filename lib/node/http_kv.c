@@ -280,9 +280,13 @@ static int parse_parameters(struct client_request *c, struct err *err)
 
 /* ---- reads */
 
-/* State machine's thread. Few requests fail: most go without room for a text. */
+/* State machine's thread. Few requests fail: most go without room for a text. A file that is
+ * damaged ends the node: others have what it had. */
 static void note_failure(struct client_request *c, const struct err *err)
 {
+    if (c->code == ERR_CORRUPT) {
+        node_fatal(c->node, err);
+    }
     mem_free(c->err);
     c->err = c->code != 0 && c->code != ERR_NOT_FOUND ? mem_dup(err, sizeof *err) : NULL;
 }

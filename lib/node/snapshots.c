@@ -304,6 +304,9 @@ static void taken(struct work *w)
     struct snapshots *s = (struct snapshots *)((char *)w - offsetof(struct snapshots, take));
 
     s->taking = false;
+    if (s->take_code == ERR_CORRUPT) { /* our own file */
+        node_fatal(s->node, &s->take_err);
+    }
     if (s->take_code == 0) {
         s->info = s->taken;
         s->have = true;

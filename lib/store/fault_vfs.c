@@ -14,6 +14,7 @@
 #include "lib/base/mem.h"
 #include "lib/store/fault_internal.h"
 #include "lib/store/private.h"
+#include "lib/store/vfs_wrap.h"
 
 #ifdef RAFTKV_TEST_VFS
 static bool enabled = true;
@@ -39,10 +40,9 @@ const char *store_vfs_shared(void)
 /* ---- SQLite's files ---- */
 
 struct fault_file {
-    sqlite3_file base;
+    struct wrapped_file file;
     char *path;     /* NULL: a temporary file without a name */
     bool syncs_dir; /* SQLite's VFS syncs the directory with its first sync, and with no other */
-    sqlite3_file *real;
 };
 
 static struct fault_file *of(sqlite3_file *file)
@@ -67,7 +67,7 @@ static void end(const struct fault_file *f)
 static int file_close(sqlite3_file *file)
 {
     struct fault_file *f = of(file);
-    int rc = f->real->pMethods->xClose(f->real);
+    int rc = f->file.real->pMethods->xClose(f->file.real);
     mem_free(f->path);
     f->path = NULL;
     return rc;
@@ -78,7 +78,7 @@ static int file_read(sqlite3_file *file, void *out, int len, sqlite3_int64 offse
     struct fault_file *f = of(file);
     int rc = begin(f, FAULT_READ, SQLITE_IOERR_READ);
     end(f);
-    return rc ? rc : f->real->pMethods->xRead(f->real, out, len, offset);
+    return rc ? rc : f->file.real->pMethods->xRead(f->file.real, out, len, offset);
 }
 
 static int file_write(sqlite3_file *file, const void *data, int len, sqlite3_int64 offset)
@@ -89,14 +89,14 @@ static int file_write(sqlite3_file *file, const void *data, int len, sqlite3_int
     if (rc == SQLITE_OK && memory && f->path) {
         sqlite3_int64 size = 0;
         uint8_t *old = mem_zalloc((size_t)len);
-        f->real->pMethods->xFileSize(f->real, &size);
+        f->file.real->pMethods->xFileSize(f->file.real, &size);
         if (offset < size)
-            f->real->pMethods->xRead(f->real, old, len, offset);
+            f->file.real->pMethods->xRead(f->file.real, old, len, offset);
         memory->write(f->path, (uint64_t)size, (uint64_t)offset, old, data, (size_t)len);
         mem_free(old);
     }
     if (rc == SQLITE_OK)
-        rc = f->real->pMethods->xWrite(f->real, data, len, offset);
+        rc = f->file.real->pMethods->xWrite(f->file.real, data, len, offset);
     end(f);
     return rc;
 }
@@ -108,18 +108,19 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 bytes)
     int rc = begin(f, FAULT_TRUNCATE, SQLITE_IOERR_TRUNCATE);
     sqlite3_int64 size = 0;
     if (rc == SQLITE_OK && memory && f->path)
-        f->real->pMethods->xFileSize(f->real, &size);
+        f->file.real->pMethods->xFileSize(f->file.real, &size);
     if (rc == SQLITE_OK && memory && f->path && bytes < size) {
         size_t len = (size_t)(size - bytes);
         uint8_t *old = mem_zalloc(len);
         for (size_t at = 0; at < len; at += 4096)
-            f->real->pMethods->xRead(f->real, old + at, len - at < 4096 ? (int)(len - at) : 4096,
-                                     bytes + (sqlite3_int64)at);
+            f->file.real->pMethods->xRead(f->file.real, old + at,
+                                          len - at < 4096 ? (int)(len - at) : 4096,
+                                          bytes + (sqlite3_int64)at);
         memory->truncate(f->path, (uint64_t)size, (uint64_t)bytes, old, len);
         mem_free(old);
     }
     if (rc == SQLITE_OK)
-        rc = f->real->pMethods->xTruncate(f->real, bytes);
+        rc = f->file.real->pMethods->xTruncate(f->file.real, bytes);
     end(f);
     return rc;
 }
@@ -130,7 +131,7 @@ static int file_sync(sqlite3_file *file, int flags)
     const struct fault_memory *memory = fault_memory();
     int rc = begin(f, FAULT_SYNC, SQLITE_IOERR_FSYNC);
     if (rc == SQLITE_OK)
-        rc = f->real->pMethods->xSync(f->real, flags);
+        rc = f->file.real->pMethods->xSync(f->file.real, flags);
     if (rc == SQLITE_OK && memory && f->path) {
         memory->synced(f->path);
         if (f->syncs_dir)
@@ -141,90 +142,26 @@ static int file_sync(sqlite3_file *file, int flags)
     return rc;
 }
 
-static int file_size(sqlite3_file *file, sqlite3_int64 *bytes)
-{
-    return of(file)->real->pMethods->xFileSize(of(file)->real, bytes);
-}
-static int file_lock(sqlite3_file *file, int level)
-{
-    return of(file)->real->pMethods->xLock(of(file)->real, level);
-}
-static int file_unlock(sqlite3_file *file, int level)
-{
-    return of(file)->real->pMethods->xUnlock(of(file)->real, level);
-}
-static int file_reserved(sqlite3_file *file, int *out)
-{
-    return of(file)->real->pMethods->xCheckReservedLock(of(file)->real, out);
-}
-static int file_control(sqlite3_file *file, int operation, void *argument)
-{
-    return of(file)->real->pMethods->xFileControl(of(file)->real, operation, argument);
-}
-static int file_sector(sqlite3_file *file)
-{
-    return of(file)->real->pMethods->xSectorSize(of(file)->real);
-}
-static int file_device(sqlite3_file *file)
-{
-    return of(file)->real->pMethods->xDeviceCharacteristics(of(file)->real);
-}
-static int file_shm_map(sqlite3_file *file, int page, int bytes, int extend, void volatile **out)
-{
-    return of(file)->real->pMethods->xShmMap(of(file)->real, page, bytes, extend, out);
-}
-static int file_shm_lock(sqlite3_file *file, int offset, int n, int flags)
-{
-    return of(file)->real->pMethods->xShmLock(of(file)->real, offset, n, flags);
-}
-static void file_shm_barrier(sqlite3_file *file)
-{
-    of(file)->real->pMethods->xShmBarrier(of(file)->real);
-}
-static int file_shm_unmap(sqlite3_file *file, int delete)
-{
-    return of(file)->real->pMethods->xShmUnmap(of(file)->real, delete);
-}
-
-/* Version 2: shared memory, but no memory map of the file (xFetch), which no rule could fail. */
-static const sqlite3_io_methods methods = {
-    .iVersion = 2,
-    .xClose = file_close,
-    .xRead = file_read,
-    .xWrite = file_write,
-    .xTruncate = file_truncate,
-    .xSync = file_sync,
-    .xFileSize = file_size,
-    .xLock = file_lock,
-    .xUnlock = file_unlock,
-    .xCheckReservedLock = file_reserved,
-    .xFileControl = file_control,
-    .xSectorSize = file_sector,
-    .xDeviceCharacteristics = file_device,
-    .xShmMap = file_shm_map,
-    .xShmLock = file_shm_lock,
-    .xShmBarrier = file_shm_barrier,
-    .xShmUnmap = file_shm_unmap,
-};
+static sqlite3_io_methods methods;
 
 static int vfs_open(sqlite3_vfs *v, const char *path, sqlite3_file *file, int flags, int *out_flags)
 {
     sqlite3_vfs *real = v->pAppData;
     struct fault_file *f = of(file);
     memset(f, 0, sizeof(*f));
-    f->real = (sqlite3_file *)(void *)(f + 1);
+    f->file.real = (sqlite3_file *)(void *)(f + 1);
     f->path = path ? mem_strdup(path) : NULL;
     f->syncs_dir = flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL);
     const struct fault_memory *memory = fault_memory();
     int rc = begin(f, FAULT_OPEN, SQLITE_CANTOPEN);
     bool creates = path && (flags & SQLITE_OPEN_CREATE) && access(path, F_OK) != 0;
     if (rc == SQLITE_OK)
-        rc = real->xOpen(real, path, f->real, flags, out_flags);
+        rc = real->xOpen(real, path, f->file.real, flags, out_flags);
     if (rc == SQLITE_OK && memory && creates)
         memory->create(path);
     end(f);
     if (rc == SQLITE_OK)
-        f->base.pMethods = &methods;
+        f->file.base.pMethods = &methods;
     else
         mem_free(f->path);
     return rc;
@@ -242,27 +179,26 @@ static int vfs_delete(sqlite3_vfs *v, const char *path, int sync_dir)
     return rc;
 }
 
+static sqlite3_vfs wrapper_shared, wrapper_default;
+static int register_result;
+
 static int wrap(sqlite3_vfs *wrapper, const char *name, const char *over, bool make_default)
 {
-    sqlite3_vfs *real = sqlite3_vfs_find(over);
-    if (!real)
+    if (!vfs_wrap(wrapper, name, over, sizeof(struct fault_file)))
         return SQLITE_NOTFOUND;
-    /* The methods that are not replaced here never look at which VFS they are called with. */
-    *wrapper = *real;
-    wrapper->pNext = NULL;
-    wrapper->zName = name;
-    wrapper->szOsFile = (int)sizeof(struct fault_file) + real->szOsFile;
-    wrapper->pAppData = real;
     wrapper->xOpen = vfs_open;
     wrapper->xDelete = vfs_delete;
     return sqlite3_vfs_register(wrapper, make_default);
 }
 
-static sqlite3_vfs wrapper_shared, wrapper_default;
-static int register_result;
-
 static void register_once(void)
 {
+    methods = wrapped_methods;
+    methods.xClose = file_close;
+    methods.xRead = file_read;
+    methods.xWrite = file_write;
+    methods.xTruncate = file_truncate;
+    methods.xSync = file_sync;
     register_result = sqlite3_initialize();
     if (register_result == SQLITE_OK)
         register_result = wrap(&wrapper_shared, store_vfs_shared(), "unix-excl", false);

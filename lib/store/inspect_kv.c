@@ -19,7 +19,41 @@ struct look {
     void *self;
     sqlite3 *db;
     unsigned told;
+    unsigned wrong_pages;
 };
+
+/* ---- pages ---- */
+
+static void wrong_page(void *self, uint64_t number)
+{
+    struct look *l = self;
+    if (l->wrong_pages++ < INSPECT_FINDINGS_MAX)
+        inspect_tell(l->in, FINDING_WRONG, l->file, "page %" PRIu64 " is damaged: wrong checksum",
+                     number);
+    else if (l->wrong_pages == INSPECT_FINDINGS_MAX + 1)
+        inspect_tell(l->in, FINDING_WRONG, l->file, "and further pages");
+}
+
+/* Where a checksum is wrong there is no use in what the page says. */
+static void pages_look(struct look *l)
+{
+    struct err err = {0};
+    int frames, moved;
+    int rc = sq_checkpoint(l->db, SQLITE_CHECKPOINT_PASSIVE, &frames, &moved, &err);
+    if (rc == 0)
+        rc = page_sum_scan(l->db, wrong_page, l, &err);
+    if (rc)
+        inspect_tell_failure(l->in, &err);
+    else if (l->wrong_pages == 0)
+        inspect_pages(l->in, l->db);
+}
+
+/* Of a page that was told of already there is no more to say. */
+static void read_failed(const struct look *l, const struct err *err)
+{
+    if (l->wrong_pages == 0)
+        inspect_tell_failure(l->in, err);
+}
 
 /* ---- rows of meta ---- */
 
@@ -167,7 +201,7 @@ static void rows_read(struct look *l)
     if (f->whole)
         digest_check(l, digest);
     else
-        inspect_tell_failure(l->in, &err);
+        read_failed(l, &err);
 }
 
 /* ---- sessions ---- */
@@ -203,7 +237,7 @@ static void sessions_read(struct look *l)
     sqlite3_finalize(st);
     if (rc != ERR_NOT_FOUND) {
         l->facts->whole = false;
-        inspect_tell_failure(l->in, &err);
+        read_failed(l, &err);
     }
 }
 
@@ -218,7 +252,7 @@ static void wal_look(const struct inspection *in, const char *file)
     char name[KV_NAME_BYTES + 8];
     snprintf(name, sizeof(name), "%s-wal", file);
     char *wal = data_dir_join(in->copy, name);
-    int rc = wal_scan(wal, KV_PAGE_BYTES, &scan, &err);
+    int rc = wal_scan(wal, PAGE_BYTES, &scan, &err);
     mem_free(wal);
     if (rc == ERR_CORRUPT || (rc == 0 && (scan.torn || scan.frames > scan.committed)))
         inspect_tell(in, FINDING_NOTE, name,
@@ -240,7 +274,8 @@ static bool file_open(struct look *l)
     if (rc == 0 && !plain)
         wal_look(l->in, l->file);
     if (rc == 0)
-        rc = plain ? sq_open_immutable(path, &l->db, &err) : sq_open(path, SQ_WRITE, &l->db, &err);
+        rc = plain ? sq_open_immutable(path, &l->db, &err)
+                   : sq_open(path, SQ_WRITE | SQ_SUMS, &l->db, &err);
     if (rc == 0 && !plain)
         rc = sq_exec(l->db, "PRAGMA locking_mode=EXCLUSIVE", &err);
     if (rc == 0)
@@ -257,7 +292,7 @@ void kv_inspect(const struct inspection *in, const char *name,
     struct look l = {.in = in, .file = name, .facts = out, .row = row, .self = self};
     memset(out, 0, sizeof(*out));
     if (file_open(&l)) {
-        inspect_pages(in, l.db);
+        pages_look(&l);
         meta_read(&l);
         meta_judge(&l);
         rows_read(&l);

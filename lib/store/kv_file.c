@@ -12,7 +12,7 @@
 /* `value` last, so that reading a row without it does not go through its overflow pages. */
 const struct sq_format kv_format = {
     .application_id = 0x524b564b, /* "RKVK" */
-    .version = 1,
+    .version = 2,                 /* 1 had no checksums in its pages */
     .schema =
         "CREATE TABLE kv(key BLOB PRIMARY KEY NOT NULL, version INTEGER NOT NULL, "
         "timestamp INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;\n" SQ_META_SCHEMA ";\n"
@@ -211,7 +211,7 @@ static int create(struct data_dir *dir, const char *name, struct err *err)
 {
     char *path = data_dir_join(dir, "kv.new");
     sqlite3 *db = NULL;
-    int rc = sq_open(path, SQ_CREATE, &db, err);
+    int rc = sq_open(path, SQ_CREATE | SQ_SUMS, &db, err);
     if (rc == 0)
         rc = fill_new(db, err);
     sq_close(db);

@@ -3,10 +3,11 @@
 #define RAFTKV_STORE_KV_FILE_INTERNAL_H
 
 #include "lib/store/kv_store.h"
+#include "lib/store/page_sum.h"
 #include "lib/store/private.h"
 #include "lib/store/sqlite_util.h"
 
-enum { KV_NAME_BYTES = 64, KV_PAGE_BYTES = 4096 };
+enum { KV_NAME_BYTES = 64 };
 
 extern const struct sq_format kv_format;
 

@@ -60,7 +60,7 @@ int kv_reader_open(struct data_dir *dir, uint64_t generation, struct kv_reader *
     kv_file_name(generation, name);
     char *path = data_dir_join(dir, name);
     r->dir = dir;
-    int rc = sq_open(path, SQ_READ | SQ_SHARED, &r->db, err);
+    int rc = sq_open(path, SQ_READ | SQ_SHARED | SQ_SUMS, &r->db, err);
     if (rc == 0)
         rc = kv_file_check(r->db, err);
     if (rc == 0)

@@ -97,7 +97,7 @@ static void show(struct kv_writer *w)
     enum { WAL_HEADER = 32, FRAME_HEADER = 24 };
     uint64_t frames = (uint64_t)w->wal_frames;
     atomic_store(&w->file_bytes, data_dir_file_bytes(w->dir, w->name));
-    atomic_store(&w->wal_bytes, frames ? WAL_HEADER + frames * (FRAME_HEADER + KV_PAGE_BYTES) : 0);
+    atomic_store(&w->wal_bytes, frames ? WAL_HEADER + frames * (FRAME_HEADER + PAGE_BYTES) : 0);
 }
 
 static int writer_open(struct kv_writer *w, const struct digest *cluster_id, struct err *err)
@@ -109,7 +109,7 @@ static int writer_open(struct kv_writer *w, const struct digest *cluster_id, str
     if (rc == 0 && empty)
         rc = err_set(err, ERR_CORRUPT, "%s: missing or empty", path);
     if (rc == 0)
-        rc = sq_open(path, SQ_WRITE | SQ_SHARED, &w->db, err);
+        rc = sq_open(path, SQ_WRITE | SQ_SHARED | SQ_SUMS, &w->db, err);
     if (rc == 0)
         rc = kv_file_check(w->db, err);
     if (rc == 0)

@@ -35,7 +35,7 @@ static int source_open(struct data_dir *dir, uint64_t generation, sqlite3 **db, 
     char name[KV_NAME_BYTES];
     kv_file_name(generation, name);
     char *path = data_dir_join(dir, name);
-    int rc = sq_open(path, SQ_READ | SQ_SHARED, db, err);
+    int rc = sq_open(path, SQ_READ | SQ_SHARED | SQ_SUMS, db, err);
     mem_free(path);
     if (rc == 0)
         rc = kv_cache_set(*db, LIMIT_HELPER_CACHE_KIB, err);
@@ -49,7 +49,7 @@ static int source_open(struct data_dir *dir, uint64_t generation, sqlite3 **db, 
 /* No journal and no sync: the file counts only once it is whole, and is synced then. */
 static int copy_open(const char *path, sqlite3 **db, struct err *err)
 {
-    int rc = sq_open(path, SQ_CREATE, db, err);
+    int rc = sq_open(path, SQ_CREATE | SQ_SUMS, db, err);
     if (rc == 0)
         rc = sq_exec(*db, "PRAGMA locking_mode=EXCLUSIVE; PRAGMA synchronous=OFF", err);
     if (rc == 0)
@@ -87,8 +87,17 @@ static int copy_pages(sqlite3 *from, struct plain_file *file, sqlite3 *to,
  * when it is opened as kv.<generation>.db. */
 static int make_plain(struct plain_file *f, struct err *err)
 {
-    static const uint8_t rollback_journal[2] = {1, 1};
-    return plain_write(f, 18, rollback_journal, sizeof(rollback_journal), err);
+    enum { AT_WRITING = 18, ROLLBACK_JOURNAL = 1 };
+    uint8_t page[PAGE_BYTES];
+    size_t len = sizeof(page);
+    int rc = plain_read(f, 0, page, &len, err);
+    if (rc)
+        return rc;
+    if (len != sizeof(page))
+        return err_set(err, ERR_CORRUPT, "%s: the copy has no page", f->path);
+    page[AT_WRITING] = page[AT_WRITING + 1] = ROLLBACK_JOURNAL;
+    page_sum_set(page, 1);
+    return plain_write(f, 0, page, sizeof(page), err);
 }
 
 static int copy_read(const char *path, struct snapshot_info *info, struct err *err)

@@ -32,6 +32,11 @@ static int identity_check(const char *path, const struct sq_format *format, uint
     if (version < 1)
         return err_set(err, ERR_CORRUPT, "%s: its format is %" PRIu32 ", which never was", path,
                        version);
+    if (version < format->version)
+        return err_set(err, ERR_CORRUPT,
+                       "%s: its format %" PRIu32 " is older than this program's %" PRIu32
+                       ", which does not read it any more",
+                       path, version, format->version);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 /* SQLite connections and statements with our error codes. */
 #include "lib/store/sqlite_util.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,6 +9,7 @@
 #include "lib/base/check.h"
 #include "lib/base/mem.h"
 #include "lib/store/fault_internal.h"
+#include "lib/store/page_sum.h"
 #include "lib/store/private.h"
 #include "lib/store/write_pace.h"
 
@@ -19,6 +21,9 @@ static void start_once(void)
     write_pace_install();
     if (fault_vfs_on())
         ASSERT(fault_vfs_register(NULL) == 0);
+    rc = sqlite3_initialize();
+    ASSERT(rc == SQLITE_OK);
+    page_sum_register(store_vfs_shared());
 }
 
 int sq_fail(sqlite3 *db, int rc, struct err *err)
@@ -35,6 +40,9 @@ int sq_fail(sqlite3 *db, int rc, struct err *err)
     default: code = ERR_IO; break;
     }
     const char *path = db ? sqlite3_db_filename(db, "main") : NULL;
+    if (rc == SQLITE_IOERR_DATA)
+        return err_set(err, ERR_CORRUPT, "%s: page %" PRIu64 " is damaged: wrong checksum",
+                       path ? path : "database", page_sum_wrong_page());
     const char *text = db && sqlite3_errcode(db) != SQLITE_OK ? sqlite3_errmsg(db) : NULL;
     int errnum = db ? sqlite3_system_errno(db) : 0;
     if ((rc & 0xff) == SQLITE_IOERR && errnum)
@@ -69,12 +77,28 @@ static int open_with(const char *name, const char *path, int flags, const char *
     return code;
 }
 
+enum { OURS = SQ_SHARED | SQ_SUMS };
+
+static const char *vfs_of(int flags)
+{
+    if (flags & SQ_SUMS)
+        return page_sum_vfs(flags & SQ_SHARED);
+    return flags & SQ_SHARED ? store_vfs_shared() : NULL;
+}
+
+/* Room for the checksums, in a file that is empty yet: later it says itself what it has. */
+static void reserve(sqlite3 *db)
+{
+    int bytes = PAGE_SUM_BYTES;
+    int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_RESERVE_BYTES, &bytes);
+    ASSERT(rc == SQLITE_OK);
+}
+
 int sq_open(const char *path, int flags, sqlite3 **db, struct err *err)
 {
-    const char *vfs = NULL;
-    if (flags & SQ_SHARED)
-        vfs = store_vfs_shared();
-    int rc = open_with(path, path, flags & ~SQ_SHARED, vfs, db, err);
+    int rc = open_with(path, path, flags & ~OURS, vfs_of(flags), db, err);
+    if (rc == 0 && (flags & SQ_SUMS) && (flags & SQLITE_OPEN_READWRITE))
+        reserve(*db);
     /* SQLite is content with reading a file that may not be written. */
     if (rc == 0 && !(flags & SQLITE_OPEN_READONLY) && sqlite3_db_readonly(*db, "main")) {
         rc = err_set(err, ERR_IO, "%s: cannot be written", path);
@@ -97,7 +121,8 @@ int sq_open_immutable(const char *path, sqlite3 **db, struct err *err)
             uri[at++] = path[i];
     }
     snprintf(uri + at, len * 3 + 32 - at, "?immutable=1");
-    int rc = open_with(uri, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL, db, err);
+    int rc =
+        open_with(uri, path, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, page_sum_vfs(false), db, err);
     mem_free(uri);
     return rc;
 }

@@ -19,12 +19,14 @@ enum {
     SQ_WRITE = SQLITE_OPEN_READWRITE,
     SQ_CREATE = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE,
     SQ_SHARED = 1 << 30, /* several connections of this process: the unix-excl VFS */
+    SQ_SUMS = 1 << 29,   /* a file of the state, whose pages bear checksums (page_sum.h) */
 };
 
 /* One connection for one thread at a time. It never checkpoints by itself: not after a commit, not
  * when closed. */
 int sq_open(const char *path, int flags, sqlite3 **db, struct err *err);
-/* A read-only look at a file that nobody writes; makes neither -wal nor -shm beside it. */
+/* A read-only look at a file of the state that nobody writes; makes neither -wal nor -shm beside
+ * it. */
 int sq_open_immutable(const char *path, sqlite3 **db, struct err *err);
 void sq_close(sqlite3 *db); /* its statements finalised before; NULL is fine */
 

@@ -419,6 +419,27 @@ flip() { # FILE OFFSET…: one bit of each of these bytes
     holds '.items | length == 200'
 }
 
+@test "a flipped bit in a row of kv.db is found when it is read: no answer, and the page named" {
+    local dir kv at=()
+    stopped_node
+    # What is in the WAL yet is written into the file again at a start, which mends it.
+    restart_node node1
+    wait_ready node1
+    stop_node node1
+    mapfile -t at < <(grep -abo a-value-to-be-found "$dir/$kv" | cut -d: -f1)
+    [ ${#at[@]} -gt 0 ]
+    flip "$dir/$kv" "${at[@]}"
+    run "$RAFTKV_BIN/raftkv-check" data "$dir"
+    assert_failure 9
+    assert_output --regexp "WRONG: $dir/$kv: page [0-9]+ is damaged: wrong checksum"
+    restart_node node1
+    wait_ready node1
+    ! curl -sf "$(url_of node1)/kv/findme?raw" || fail_with 'it was answered'
+    run wait_exit node1
+    assert_failure 70
+    assert_regex "$(cat "$(log_of node1)")" "error fatal .*$kv: page [0-9]+ is damaged: wrong checksum"
+}
+
 @test "another node's files: a foreign kv.db, and a directory under another name" {
     local dir kv
     stopped_node

@@ -147,7 +147,7 @@ one_stopped() {
 @test "data, replay: a row that was altered by hand is named" {
     local dir what
     one_stopped
-    sqlite3 "$dir/kv.1.db" "UPDATE kv SET value=x'58' WHERE key=x'6b303030303233'" # k000023
+    "$RAFTKV_TEST_TOOLS/kv-sql" "$dir/kv.1.db" "UPDATE kv SET value=x'58' WHERE key=x'6b303030303233'" # k000023
     run check data "$dir"
     assert_failure 9
     assert_line --regexp "^WRONG: $dir/kv\.1\.db: table kv, key 'k000023': entry [0-9]+, which is its version, puts another key, value or timestamp$"
@@ -157,7 +157,7 @@ one_stopped() {
     assert_line --regexp "^WRONG: $dir/kv\.1\.db: table kv, key 'k000023': another value, of 1 bytes, than the one of 8 bytes that entry [0-9]+ put$"
     for what in "DELETE FROM kv WHERE key=x'6b303030303233'|key 'k000023': missing, entry" \
         "INSERT INTO kv VALUES(x'6e6577', 3, 3, x'31')|key 'new': version 3, by the log there is no such key"; do
-        sqlite3 "$dir/kv.1.db" "${what%%|*}"
+        "$RAFTKV_TEST_TOOLS/kv-sql" "$dir/kv.1.db" "${what%%|*}"
         run check replay "$dir"
         assert_failure 9
         assert_output --partial "${what#*|}"

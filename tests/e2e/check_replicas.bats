@@ -19,7 +19,7 @@ flushed() { # NODE: all that it has applied is in its file
 # While nothing runs it in a node: alters rows of the state's file with SQL.
 altered() { # NODE SQL
     stop_node "$1"
-    sqlite3 "$(data_dir_of "$1")/kv.1.db" "$2"
+    "$RAFTKV_TEST_TOOLS/kv-sql" "$(data_dir_of "$1")/kv.1.db" "$2"
     restart_node "$1"
     wait_ready "$1"
 }

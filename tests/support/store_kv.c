@@ -66,6 +66,12 @@ static bool same_row(const struct row *a, const struct row *b)
            a->version == b->version && a->timestamp_ms == b->timestamp_ms;
 }
 
+/* An error is told as such: it is no difference. */
+static const char *failed_or(int rc, const char *difference)
+{
+    return rc && rc != ERR_NOT_FOUND ? "reading" : difference;
+}
+
 /* What begins at a key, and just behind it: a row, and those next to it, or none. */
 static const char *seeks_differ(const struct state_base *a, struct slice key, bool reverse)
 {
@@ -80,14 +86,18 @@ static const char *seeks_differ(const struct state_base *a, struct slice key, bo
         return "seeking a key";
     int rc = a->next(a->self, &x, &err);
     if (!reverse && (rc || slice_compare(x.key, here) != 0 || x.value.len))
-        return "the key sought is not the first";
+        return failed_or(rc, "the key sought is not the first");
+    if (rc && rc != ERR_NOT_FOUND)
+        return "reading";
     if (reverse && rc == 0 && slice_compare(x.key, here) >= 0)
         return "the key sought is not left out, in reverse";
     if (a->seek(a->self, behind, reverse, true, &err))
         return "seeking behind a key";
     rc = a->next(a->self, &after, &err);
     if (reverse && (rc || slice_compare(after.key, here) != 0))
-        return "the key before is not the first, in reverse";
+        return failed_or(rc, "the key before is not the first, in reverse");
+    if (rc && rc != ERR_NOT_FOUND)
+        return "reading";
     if (!reverse && rc == 0 && slice_compare(after.key, here) <= 0)
         return "a key behind is not behind";
     return NULL;
@@ -109,7 +119,7 @@ static const char *rows_differ(const struct state_base *a, const struct state_ba
         if (left == ERR_NOT_FOUND && right == ERR_NOT_FOUND)
             break;
         if (left || right)
-            return "number of rows";
+            return failed_or(left, "number of rows");
         if (!same_row(&x, &y))
             return "a row";
         *digest = digest_add(*digest, kv_row_digest(&x));
@@ -119,11 +129,12 @@ static const char *rows_differ(const struct state_base *a, const struct state_ba
     if (b->seek(b->self, all, reverse, true, &err))
         return "seeking";
     while (b->next(b->self, &y, &err) == 0) {
-        if (a->get(a->self, y.key, true, &found, &err) || !same_row(&found, &y))
-            return "a row by key";
-        if (a->get(a->self, y.key, false, &found, &err) || found.value.len ||
-            found.version != y.version)
-            return "a row by key, without value";
+        int rc = a->get(a->self, y.key, true, &found, &err);
+        if (rc || !same_row(&found, &y))
+            return failed_or(rc, "a row by key");
+        rc = a->get(a->self, y.key, false, &found, &err);
+        if (rc || found.value.len || found.version != y.version)
+            return failed_or(rc, "a row by key, without value");
         const char *what = number++ % 16 == 0 ? seeks_differ(a, y.key, reverse) : NULL;
         if (what)
             return what;

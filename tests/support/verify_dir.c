@@ -158,7 +158,8 @@ static sqlite3 *file_open(const char *dir, const char *file)
     char path[4096];
     sqlite3 *db;
     snprintf(path, sizeof(path), "%s/%s", dir, file);
-    must(sq_open(path, SQ_WRITE, &db, NULL) == 0);
+    int sums = strcmp(file, "raft.db") == 0 ? 0 : SQ_SUMS;
+    must(sq_open(path, SQ_WRITE | sums, &db, NULL) == 0);
     must(sq_exec(db, "PRAGMA locking_mode=EXCLUSIVE", NULL) == 0);
     return db;
 }

@@ -16,6 +16,7 @@
 #include "lib/store/kv_store.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
+#include "tests/unit/verify.h"
 
 enum { ENTRIES = 120, BASE = 40 };
 
@@ -343,7 +344,7 @@ static void test_sessions(void)
         snprintf(sql, sizeof(sql),
                  "UPDATE sessions SET %s WHERE client=(SELECT max(client) FROM sessions)",
                  changes[i]);
-        change(path, "kv.1.db", sql);
+        verify_sql(path, "kv.1.db", sql);
         must(data_dir_open(path, &dir, &err) == 0);
         must(kv_writer_open(dir, 1, NULL, &w, &err) == 0);
         is_i64(kv_writer_image(w, &image, &err), ERR_CORRUPT, "a session with %s", changes[i]);
@@ -382,16 +383,16 @@ static void test_foreign(void)
     store_write_file(path, "kv.1.db", "", 0);
     is_i64(kv_writer_open(dir, 1, NULL, &w, &err), ERR_CORRUPT, "an empty kv.db");
     is_i64(kv_writer_open(dir, 2, NULL, &w, &err), ERR_CORRUPT, "a missing kv.db");
-    change(path, "kv.1.db", "CREATE TABLE t(x); DROP TABLE t");
+    verify_sql(path, "kv.1.db", "CREATE TABLE t(x); DROP TABLE t");
     is_i64(kv_writer_open(dir, 1, NULL, &w, &err), ERR_CORRUPT, "a kv.db with nothing in it");
     has_str(err.text, "kv.1.db: an empty database", "is told to be one");
     must(kv_store_prepare(dir, 5, true, &err) == 0);
-    change(path, "kv.5.db", "PRAGMA user_version=3");
+    verify_sql(path, "kv.5.db", "PRAGMA user_version=3");
     is_i64(kv_writer_open(dir, 5, NULL, &w, &err), ERR_CORRUPT, "a newer kv.db");
     has_str(err.text, "newer", "is told to be newer");
-    change(path, "kv.5.db",
-           "PRAGMA user_version=1; UPDATE meta SET value=9 WHERE "
-           "name='applied_index'");
+    verify_sql(path, "kv.5.db",
+               "PRAGMA user_version=2; UPDATE meta SET value=9 WHERE "
+               "name='applied_index'");
     is_i64(kv_writer_open(dir, 5, NULL, &w, &err), ERR_CORRUPT, "a kv.db with a rotten meta row");
     has_str(err.text, "'applied_index'", "names the row");
     data_dir_close(dir);

@@ -3,10 +3,8 @@
  * WAL in store_wal.c, of a snapshot in store_snapshot.c.)
  *
  * In the WAL it takes what is behind it: the state is that of an earlier flush, and the log replays
- * the rest. In the file it is refused, or an error when it is read, or harmless; indexes,
- * membership and sessions never differ without a word. A rotten row is not looked for at a start
- * (DESIGN.md, "Known and left"): what is checked here is that the digest kept with the rows tells
- * it.
+ * the rest. In the file it is refused at the start, or an error when its page is read, or harmless
+ * (the page is not in use). Nothing ever differs without a word.
  *
  *     RAFTKV_FLIPS=N    bits of each file, spread over all of it (default: 400)
  */
@@ -31,7 +29,7 @@ struct right {
     struct kv_rig early, late;
 };
 
-enum verdict { REFUSED, AS_WRITTEN, EARLIER, ROTTEN_ROW, WRONG };
+enum verdict { REFUSED, AS_WRITTEN, EARLIER, WRONG };
 
 static void flush_to(struct kv_writer *w, struct kv_rig *rig)
 {
@@ -80,36 +78,6 @@ static void make(const char *crashed, const char *closed, struct right *r)
     must(unlink(wal) == 0 || errno == ENOENT);
 }
 
-/* All rows in order, against the digest that was written with them: whether it told of a rotten
- * one. An error while reading tells, too. */
-static bool digest_tells(struct kv_writer *w, struct kv_reader *r)
-{
-    struct kv_image image;
-    struct state_base base;
-    struct digest digest = {0};
-    struct slice all = {0};
-    struct row row;
-    struct err err = {0};
-    uint64_t keys = 0;
-    int rc = kv_writer_image(w, &image, &err);
-    if (rc)
-        return true;
-    mem_free(image.sessions);
-    kv_reader_base(r, &base);
-    rc = base.seek(base.self, all, false, true, &err);
-    while (rc == 0 && (rc = base.next(base.self, &row, &err)) == 0) {
-        digest = digest_add(digest, kv_row_digest(&row));
-        keys++;
-    }
-    return rc != ERR_NOT_FOUND || keys != image.keys || !digest_equal(digest, image.digest);
-}
-
-static bool of_rows(const char *what)
-{
-    return strstr(what, "row") || strstr(what, "seek") || strstr(what, "key") ||
-           strcmp(what, "digest") == 0;
-}
-
 static enum verdict judge_open(struct kv_writer *w, struct kv_reader *reader, struct right *r,
                                const char **what)
 {
@@ -118,9 +86,7 @@ static enum verdict judge_open(struct kv_writer *w, struct kv_reader *reader, st
         return AS_WRITTEN;
     if (!store_kv_differs_open(w, reader, r->early.map))
         return EARLIER;
-    if (strcmp(*what, "reading the image") == 0)
-        return REFUSED;
-    return of_rows(*what) && digest_tells(w, reader) ? ROTTEN_ROW : WRONG;
+    return strncmp(*what, "reading", 7) == 0 ? REFUSED : WRONG;
 }
 
 static enum verdict judge(const char *path, struct right *r, const char **what)
@@ -185,13 +151,12 @@ int main(void)
     flip_all(closed, "kv.1.db", &r, flips, file);
     is_i64(judge(crashed, &r, &what), AS_WRITTEN, "what was in the WAL is read (%s)", what);
     is_i64(judge(closed, &r, &what), AS_WRITTEN, "what is in the file is read (%s)", what);
-    is_u64(wal[WRONG] + wal[ROTTEN_ROW], 0,
-           "WAL: %u as written, %u as of an earlier flush, %u refused, %u rotten rows",
-           wal[AS_WRITTEN], wal[EARLIER], wal[REFUSED], wal[ROTTEN_ROW]);
+    is_u64(wal[WRONG], 0, "WAL: %u as written, %u as of an earlier flush, %u refused",
+           wal[AS_WRITTEN], wal[EARLIER], wal[REFUSED]);
     ok(wal[EARLIER] > 0, "what is behind a bad frame is gone");
-    is_u64(file[WRONG], 0, "file: %u as written, %u refused, %u rotten rows that the digest tells",
-           file[AS_WRITTEN] + file[EARLIER], file[REFUSED], file[ROTTEN_ROW]);
-    ok(file[REFUSED] > 0 && file[ROTTEN_ROW] > 0, "both were met");
+    is_u64(file[WRONG], 0, "file: %u as written, %u refused", file[AS_WRITTEN] + file[EARLIER],
+           file[REFUSED]);
+    ok(file[REFUSED] > flips / 2, "most were told of");
     kv_rig_release(&r.early);
     kv_rig_release(&r.late);
     return done();

@@ -11,6 +11,7 @@
 #include "lib/base/hash.h"
 #include "lib/base/mem.h"
 #include "lib/base/prng.h"
+#include "lib/store/page_sum.h"
 #include "lib/store/sqlite_util.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
@@ -270,6 +271,18 @@ static void test_refused(void)
     sender_release(&s);
 }
 
+/* The header's number of free pages is wrong, and the page's checksum right. */
+static void free_page_more(const char *path)
+{
+    enum { AT_FREE_PAGES = 39 };
+    uint8_t page[PAGE_BYTES];
+    FILE *f = fopen(path, "r+e");
+    must(f && fread(page, sizeof(page), 1, f) == 1);
+    page[AT_FREE_PAGES] ^= 1;
+    page_sum_set(page, 1);
+    must(fseek(f, 0, SEEK_SET) == 0 && fwrite(page, sizeof(page), 1, f) == 1 && fclose(f) == 0);
+}
+
 /* What only a look at the whole file finds; the CRC of the transfer is right. */
 static void test_inside(void)
 {
@@ -301,11 +314,11 @@ static void test_inside(void)
         snprintf(name, sizeof(name), "%s/copy.db", aside);
         if (cases[i].sql) {
             sqlite3 *db;
-            must(sq_open(name, SQ_WRITE, &db, &err) == 0);
+            must(sq_open(name, SQ_WRITE | SQ_SUMS, &db, &err) == 0);
             must(sq_exec(db, cases[i].sql, &err) == 0);
             sq_close(db);
         } else {
-            store_flip_bit(aside, "copy.db", 39 * 8); /* the number of free pages */
+            free_page_more(name);
         }
         info.bytes = store_file_bytes(aside, "copy.db");
         uint8_t *bytes = mem_alloc(info.bytes);
