@@ -26,7 +26,8 @@
 
 enum {
     SNAPSHOT_CHUNK = 1 << 20,
-    SNAPSHOT_TIMEOUT_MS = 60000,
+    SNAPSHOT_PIECE_MS = 10000, /* for a piece to be written; one that was lost is asked for again */
+    SNAPSHOT_LAST_MS = 60000,  /* behind the last one the whole is verified */
     SNAPSHOT_KEEP_US =
         10000000, /* a copy that nobody is sent is kept so long, for the next one who asks */
     SNAPSHOT_AGAIN_US = 1000000, /* not again to who could not be sent one so short a time ago */
@@ -243,6 +244,7 @@ static void send_chunk(struct snapshot_send *send)
     struct snapshots *s = send->snapshots;
     struct node *n = s->node;
     const struct member_address *to = carry_address(n->carry, send->peer);
+    bool last = send->chunk && send->offset + send->chunk_len == s->info.bytes;
     char url[LIMIT_URL_BYTES + 200], from[HEX64_BYTES], receiver[HEX64_BYTES], term[24];
     struct http_header headers[] = {{"RaftKV-Cluster", n->header_cluster},
                                     {"RaftKV-From", hex64(n->id, from)},
@@ -257,7 +259,7 @@ static void send_chunk(struct snapshot_send *send)
         .header_count = sizeof headers / sizeof headers[0],
         .body = send->chunk ? (const void *)send->chunk : "",
         .body_len = send->chunk ? send->chunk_len : 0,
-        .timeout_ms = SNAPSHOT_TIMEOUT_MS,
+        .timeout_ms = last ? SNAPSHOT_LAST_MS : SNAPSHOT_PIECE_MS,
         .reply_max = 64 << 10,
         .idempotent = true,
     };

@@ -28,7 +28,7 @@ static void wrong_page(void *self, uint64_t number)
 {
     struct look *l = self;
     if (l->wrong_pages++ < INSPECT_FINDINGS_MAX)
-        inspect_tell(l->in, FINDING_WRONG, l->file, "page %" PRIu64 " is damaged: wrong checksum",
+        inspect_tell(l->in, FINDING_WRONG, l->file, "page %" PRIu64 " is damaged: " PAGE_SUM_WRONG,
                      number);
     else if (l->wrong_pages == INSPECT_FINDINGS_MAX + 1)
         inspect_tell(l->in, FINDING_WRONG, l->file, "and further pages");
@@ -51,7 +51,7 @@ static void pages_look(struct look *l)
 /* Of a page that was told of already there is no more to say. */
 static void read_failed(const struct look *l, const struct err *err)
 {
-    if (l->wrong_pages == 0)
+    if (l->wrong_pages == 0 || !strstr(err->text, PAGE_SUM_WRONG))
         inspect_tell_failure(l->in, err);
 }
 
@@ -64,7 +64,7 @@ static const char *const meta_names[] = {
 static bool told_ok(struct look *l, int rc, const struct err *err)
 {
     if (rc)
-        inspect_tell_failure(l->in, err);
+        read_failed(l, err);
     return rc == 0;
 }
 
@@ -103,7 +103,8 @@ static void meta_read(struct look *l)
         f->has |= KV_HAS_KEYS;
     meta_membership(l, &meta);
     sq_meta_close(&meta);
-    inspect_meta_names(l->in, l->db, l->file, meta_names);
+    if (f->has)
+        inspect_meta_names(l->in, l->db, l->file, meta_names);
 }
 
 static void meta_judge(const struct look *l)

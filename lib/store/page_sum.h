@@ -19,6 +19,8 @@
 
 enum { PAGE_BYTES = 4096, PAGE_SUM_BYTES = 8 };
 
+#define PAGE_SUM_WRONG "wrong checksum" /* in the text of the error */
+
 /* Pages count from 1. */
 void page_sum_set(uint8_t page[PAGE_BYTES], uint64_t number);
 bool page_sum_is_right(const uint8_t page[PAGE_BYTES], uint64_t number);

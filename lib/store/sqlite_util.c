@@ -41,7 +41,7 @@ int sq_fail(sqlite3 *db, int rc, struct err *err)
     }
     const char *path = db ? sqlite3_db_filename(db, "main") : NULL;
     if (rc == SQLITE_IOERR_DATA)
-        return err_set(err, ERR_CORRUPT, "%s: page %" PRIu64 " is damaged: wrong checksum",
+        return err_set(err, ERR_CORRUPT, "%s: page %" PRIu64 " is damaged: " PAGE_SUM_WRONG,
                        path ? path : "database", page_sum_wrong_page());
     const char *text = db && sqlite3_errcode(db) != SQLITE_OK ? sqlite3_errmsg(db) : NULL;
     int errnum = db ? sqlite3_system_errno(db) : 0;
