@@ -10,45 +10,16 @@
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/opt.h"
-#include "lib/node/node_internal.h"
+#include "lib/node/http_kv_internal.h"
 
 enum {
     KV_BODY_MAX = 160 << 20
 }; /* a page of 1 MiB, or one value of 16 MiB, with every byte escaped */
 
-struct client_request {
-    struct carry_request carry; /* first */
-    struct machine_read read;
-    struct node *node;
-    struct http_request *http;
-    enum node_op op;
-    struct buf key;
-    bool raw, redirect;
-    uint64_t timeout_ms;
-    uint64_t only_if_not; /* GET: If-None-Match: this version gives 304; 0: none */
-
-    /* a write */
-    enum command_condition condition;
-    uint64_t expected;
-    struct slice client; /* in a header of the request */
-    uint64_t seq;
-
-    struct state_scan scan; /* its slices point into the buffers below */
-    struct scan_cursor cursor;
-    struct buf prefix, start, end;
-
-    /* filled on the state machine's thread */
-    int code;
-    struct err *err; /* of the state, where there is one */
-    raft_index index;
-    uint64_t version;
-    struct buf body;
-    uint32_t rows;
-};
-
 static void request_free(struct client_request *c)
 {
     buf_release(&c->key);
+    buf_release(&c->writes);
     buf_release(&c->prefix);
     buf_release(&c->start);
     buf_release(&c->end);
@@ -58,7 +29,7 @@ static void request_free(struct client_request *c)
     mem_free(c);
 }
 
-static struct client_request *request_new(struct node *n, struct http_request *r, enum node_op op)
+struct client_request *client_request_new(struct node *n, struct http_request *r, enum node_op op)
 {
     struct client_request *c = mem_zalloc(sizeof *c);
 
@@ -82,10 +53,17 @@ static void request_end(struct client_request *c, bool error)
     m->errors[c->op] += error;
 }
 
-static void request_fail(struct client_request *c, const struct err *err)
+void client_request_fail(struct client_request *c, const struct err *err)
 {
     request_end(c, true);
     reply_err(c->node, c->http, err, c->carry.write ? OUTCOME_NOT_APPLIED : OUTCOME_NONE);
+    request_free(c);
+}
+
+void client_request_refuse(struct client_request *c, const struct api_error *e)
+{
+    request_end(c, true);
+    reply_error(c->node, c->http, e);
     request_free(c);
 }
 
@@ -161,7 +139,7 @@ static int parse_conditions(struct client_request *c, struct err *err)
     return 0;
 }
 
-static int parse_session(struct client_request *c, struct err *err)
+int client_request_session(struct client_request *c, struct err *err)
 {
     const char *client, *seq;
     int code = once(c->http, "RaftKV-Client", &client, err);
@@ -253,7 +231,7 @@ static int parse_common(struct client_request *c, const struct query_parameter *
     return code;
 }
 
-static int parse_parameters(struct client_request *c, struct err *err)
+int client_request_parameters(struct client_request *c, struct err *err)
 {
     struct query_parameter p[P_GET_COUNT] = {
         [P_TIMEOUT] = {.name = "timeout"},         [P_REDIRECT] = {.name = "redirect"},
@@ -459,15 +437,19 @@ static void forward_write(struct client_request *c, const struct member_address 
         return;
     }
     buf_init(&target, 3 * LIMIT_KEY_BYTES + 64);
-    buf_append_str(&target, "/kv/");
-    target_encode(slice_of(c->key.data, c->key.len), false, &target);
+    if (c->op == NODE_BATCH) {
+        buf_append_str(&target, "/batch");
+    } else {
+        buf_append_str(&target, "/kv/");
+        target_encode(slice_of(c->key.data, c->key.len), false, &target);
+    }
     buf_printf(&target, "?timeout=%llums", (unsigned long long)c->timeout_ms);
     forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms, NULL);
     buf_release(&target);
     request_free(c);
 }
 
-static void begin_write(struct client_request *c)
+void client_request_write(struct client_request *c)
 {
     struct node *n = c->node;
     uint64_t now_us = clock_now_us();
@@ -484,8 +466,15 @@ static void begin_write(struct client_request *c)
         .expected = c->expected,
     };
 
-    switch (carry_route_write(n->carry, command.key.len + command.value.len,
-                              request_forwarded(c->http), &leader_id, &refusal)) {
+    if (c->op == NODE_BATCH) {
+        command = (struct command){.op = COMMAND_BATCH,
+                                   .client = c->client,
+                                   .seq = c->seq,
+                                   .write_count = c->write_count,
+                                   .writes = slice_of(c->writes.data, c->writes.len)};
+    }
+    switch (carry_route_write(n->carry, command_encoded_bytes(&command), request_forwarded(c->http),
+                              &leader_id, &refusal)) {
     case CARRY_REFUSE: request_answer(c, &refusal); break;
     case CARRY_FORWARD:
         leader = carry_address(n->carry, leader_id);
@@ -495,7 +484,7 @@ static void begin_write(struct client_request *c)
             struct err err = {0};
 
             err_set(&err, ERR_NO_LEADER, "the leader's address is not known yet");
-            request_fail(c, &err);
+            client_request_fail(c, &err);
         }
         break;
     case CARRY_HERE:
@@ -513,7 +502,9 @@ static void reply_applied(struct client_request *c, const struct apply_result *r
     struct reply reply = {.status = 200, .body = &c->body, .index = result->index};
     struct row row = {.key = key, .version = result->version, .timestamp_ms = result->timestamp_ms};
 
-    if (c->op == NODE_PUT) {
+    if (c->op == NODE_BATCH) {
+        api_batch_reply_encode(slice_of(c->writes.data, c->writes.len), result, &c->body);
+    } else if (c->op == NODE_PUT) {
         api_item_encode(&row, false, &c->body);
         snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)result->version);
         reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
@@ -604,9 +595,7 @@ static void reply_key_too_large(struct client_request *c, struct slice raw)
         i += raw.data[i] == '%' ? 2 : 0;
     }
     snprintf(e.message, sizeof e.message, "a key has at most %d bytes", LIMIT_KEY_BYTES);
-    request_end(c, true);
-    reply_error(c->node, c->http, &e);
-    request_free(c);
+    client_request_refuse(c, &e);
 }
 
 /* Whether it names the bytes, and names them first: "application/octet-stream, text/html". */
@@ -623,7 +612,7 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
     enum node_op op = r->method == HTTP_PUT      ? NODE_PUT
                       : r->method == HTTP_DELETE ? NODE_DELETE
                                                  : NODE_GET;
-    struct client_request *c = request_new(n, r, op);
+    struct client_request *c = client_request_new(n, r, op);
     const char *accept = http_request_header(r, "Accept", NULL);
     struct err err = {0};
     int code;
@@ -636,18 +625,18 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
         return;
     }
     if (code == 0) {
-        code = parse_parameters(c, &err);
+        code = client_request_parameters(c, &err);
     }
     if (code == 0) {
         code = parse_conditions(c, &err);
     }
     if (code == 0 && c->carry.write) {
-        code = parse_session(c, &err);
+        code = client_request_session(c, &err);
     }
     if (code != 0) {
-        request_fail(c, &err);
+        client_request_fail(c, &err);
     } else if (c->carry.write) {
-        begin_write(c);
+        client_request_write(c);
     } else {
         begin_read(c);
     }
@@ -753,7 +742,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
         [S_REVERSE] = {.name = "reverse"},
         [S_KEYS_ONLY] = {.name = "keys_only"},
     };
-    struct client_request *c = request_new(n, r, NODE_SCAN);
+    struct client_request *c = client_request_new(n, r, NODE_SCAN);
     struct err err = {0};
     int code = parse_query(r, p, S_COUNT, &err);
 
@@ -765,7 +754,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
     }
     query_release(p, S_COUNT);
     if (code != 0) {
-        request_fail(c, &err);
+        client_request_fail(c, &err);
     } else {
         begin_read(c);
     }

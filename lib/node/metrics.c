@@ -12,7 +12,7 @@
 
 enum { METRICS_BODY_MAX = 8 << 20 };
 
-static const char *const op_names[NODE_OPS] = {"get", "put", "delete", "scan"};
+static const char *const op_names[NODE_OPS] = {"get", "put", "delete", "scan", "batch"};
 
 /* Edges of the cumulative buckets, µs. */
 static const uint64_t edges_us[] = {100,   250,   500,    1000,   2500,    5000,   10000,

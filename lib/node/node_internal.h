@@ -5,6 +5,7 @@
  *   forming.c       a first cluster, joining, standing by
  *   routes.c        table of routes, checks of every request, replies
  *   http_kv.c       /kv: clients' reads and writes
+ *   http_batch.c    /batch
  *   http_status.c   status, health, debugging
  *   http_members.c  changes of members and of leadership
  *   http_faults.c   /faults; faults.c holds them
@@ -48,7 +49,7 @@ enum {
 };
 
 /* What is counted and timed, for /metrics. */
-enum node_op { NODE_GET, NODE_PUT, NODE_DELETE, NODE_SCAN, NODE_OPS };
+enum node_op { NODE_GET, NODE_PUT, NODE_DELETE, NODE_SCAN, NODE_BATCH, NODE_OPS };
 
 struct node_meters {
     struct hist total[NODE_OPS]; /* request to reply */
@@ -153,6 +154,7 @@ bool no_query(struct node *n, struct http_request *r);
 /* ---- http_kv.c ---- */
 void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key);
 void http_kv_scan(struct node *n, struct http_request *r);
+void http_batch(struct node *n, struct http_request *r);
 void http_kv_answer(void *node, struct carry_request *r,
                     const struct carry_answer *a);      /* carry_io.answer */
 void http_kv_read(void *node, struct carry_request *r); /* carry_io.read */

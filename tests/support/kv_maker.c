@@ -145,7 +145,8 @@ bool session_equal(const struct session *a, const struct session *b)
     return strcmp(a->client, b->client) == 0 && a->seq == b->seq &&
            a->fingerprint == b->fingerprint && a->status == b->status && a->existed == b->existed &&
            a->version == b->version && a->timestamp_ms == b->timestamp_ms &&
-           a->used_ms == b->used_ms && a->used_index == b->used_index;
+           a->used_ms == b->used_ms && a->used_index == b->used_index &&
+           memcmp(a->batch_existed, b->batch_existed, sizeof(a->batch_existed)) == 0;
 }
 
 bool membership_equal(const struct membership *a, const struct membership *b)
