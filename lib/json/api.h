@@ -155,6 +155,11 @@ int api_batch_op_check(struct slice text, struct err *err);
 /* {"version":N,"timestamp":T,"puts":2,"deletes":[{"key":"a","deleted":true}]}: deletes in the order
  * of their keys. `existed` as in apply_result. */
 int api_batch_reply_encode(struct slice writes, const struct apply_result *result, struct buf *out);
+struct api_batch_reply {
+    uint64_t version, timestamp_ms, puts;
+    uint64_t deletes, deleted; /* how many there were; … of keys that were there */
+};
+int api_batch_reply_decode(struct slice body, struct api_batch_reply *reply, struct err *err);
 /* Of a call that says all in its path: nothing, or {}. */
 int api_empty_request_decode(struct slice body, struct err *err);
 

@@ -320,33 +320,3 @@ int api_batch_op_check(struct slice text, struct err *err)
     const char *what = strncmp(e.message, "ops[0]: ", 8) == 0 ? e.message + 8 : e.message;
     return e.code ? err_set(err, e.code, "%s", what) : 0;
 }
-
-int api_batch_reply_encode(struct slice writes, const struct apply_result *result, struct buf *out)
-{
-    struct command_write w;
-    uint64_t puts = 0;
-    for (struct slice rest = writes; command_write_next(&rest, &w);)
-        puts += w.op == COMMAND_PUT;
-    int rc = json_put_u64_after(out, "{\"version\":", result->version);
-    if (rc == 0)
-        rc = json_put_u64_after(out, ",\"timestamp\":", result->timestamp_ms);
-    if (rc == 0)
-        rc = json_put_u64_after(out, ",\"puts\":", puts);
-    if (rc == 0)
-        rc = buf_append_str(out, ",\"deletes\":[");
-    uint32_t i = 0;
-    bool first = true;
-    for (struct slice rest = writes; rc == 0 && command_write_next(&rest, &w); i++) {
-        if (w.op != COMMAND_DELETE)
-            continue;
-        rc = buf_append_str(out, first ? "{" : ",{");
-        first = false;
-        if (rc == 0)
-            rc = json_bytes_member("key", w.key, out);
-        if (rc == 0)
-            rc = json_put_bool_after(out, ",\"deleted\":", batch_existed(result->batch_existed, i));
-        if (rc == 0)
-            rc = buf_append_byte(out, '}');
-    }
-    return rc < 0 ? rc : buf_append_str(out, "]}");
-}
