@@ -44,13 +44,15 @@ struct client_request *client_request_new(struct node *n, struct http_request *r
     return c;
 }
 
-/* The request is over: timed and freed. */
-static void request_end(struct client_request *c, bool error)
+/* The request is over, and is timed; returns the time. */
+static uint64_t request_end(struct client_request *c, bool error)
 {
     struct node_meters *m = &c->node->meters;
+    uint64_t now_us = clock_now_us();
 
-    hist_record(&m->total[c->op], clock_now_us() - c->http->received_us);
+    hist_record(&m->total[c->op], now_us - c->http->received_us);
     m->errors[c->op] += error;
+    return now_us;
 }
 
 void client_request_fail(struct client_request *c, const struct err *err)
@@ -72,6 +74,60 @@ static void request_answer(struct client_request *c, const struct carry_answer *
     request_end(c, true);
     reply_answer(c->node, c->http, a);
     request_free(c);
+}
+
+/* ---- timings ---- */
+
+struct timing {
+    const char *name;
+    uint64_t us;
+};
+
+static void timing_set(struct client_request *c, const struct timing *table, size_t count)
+{
+    struct buf text;
+
+    if (!c->timings) {
+        return;
+    }
+    buf_init(&text, sizeof c->timing - 1);
+    for (size_t i = 0; i < count; i++) {
+        timing_put(&text, table[i].name, table[i].us);
+    }
+    memcpy(c->timing, text.data, text.len + 1);
+    buf_release(&text);
+}
+
+/* A write that was applied. */
+static void time_write(struct client_request *c, raft_index index, uint64_t now_us)
+{
+    struct node *n = c->node;
+    struct timing table[STAGES];
+    uint64_t us[STAGES];
+
+    if (!stages_of(&n->stages, index, c->http->received_us, now_us, us)) {
+        return;
+    }
+    for (int i = 0; i < STAGES; i++) {
+        hist_record(&n->meters.stages[i], us[i]);
+        table[i] = (struct timing){stage_names[i], us[i]};
+    }
+    timing_set(c, table, STAGES);
+}
+
+static void time_read(struct client_request *c, uint64_t now_us)
+{
+    const struct timing table[] = {{"queue", c->handed_us - c->http->received_us},
+                                   {"read", now_us - c->handed_us}};
+
+    timing_set(c, table, 2);
+}
+
+static void timing_add(struct client_request *c, struct reply *reply)
+{
+    if (c->timing[0]) {
+        reply->extra[reply->extra_count++] = (struct http_header){"Server-Timing", c->timing};
+    }
 }
 
 /* ---- headers ---- */
@@ -194,6 +250,7 @@ static int parse_consistency(const struct query_parameter *p, enum carry_read_mo
 enum {
     P_TIMEOUT,
     P_REDIRECT,
+    P_TIMINGS,
     P_WRITE_COUNT,
     P_CONSISTENCY = P_WRITE_COUNT,
     P_MIN_INDEX,
@@ -211,6 +268,10 @@ static int parse_common(struct client_request *c, const struct query_parameter *
     if (code == 0) {
         code = parse_flag(&p[P_REDIRECT], &c->redirect, err);
     }
+    if (code == 0 && p[P_TIMINGS].seen && p[P_TIMINGS].has_value) {
+        return err_set(err, ERR_BAD_REQUEST, "timings takes no value");
+    }
+    c->timings = p[P_TIMINGS].seen;
     if (code == 0 && read) {
         code = parse_consistency(&p[P_CONSISTENCY], &c->carry.mode, err);
     }
@@ -234,9 +295,13 @@ static int parse_common(struct client_request *c, const struct query_parameter *
 int client_request_parameters(struct client_request *c, struct err *err)
 {
     struct query_parameter p[P_GET_COUNT] = {
-        [P_TIMEOUT] = {.name = "timeout"},         [P_REDIRECT] = {.name = "redirect"},
-        [P_CONSISTENCY] = {.name = "consistency"}, [P_MIN_INDEX] = {.name = "min_index"},
-        [P_MAX_STALE] = {.name = "max_stale_ms"},  [P_RAW] = {.name = "raw"},
+        [P_TIMEOUT] = {.name = "timeout"},
+        [P_REDIRECT] = {.name = "redirect"},
+        [P_TIMINGS] = {.name = "timings"},
+        [P_CONSISTENCY] = {.name = "consistency"},
+        [P_MIN_INDEX] = {.name = "min_index"},
+        [P_MAX_STALE] = {.name = "max_stale_ms"},
+        [P_RAW] = {.name = "raw"},
     };
     bool read = c->op == NODE_GET;
     size_t count = read ? P_GET_COUNT : P_WRITE_COUNT;
@@ -357,6 +422,7 @@ static void reply_value(struct client_request *c)
     if (c->only_if_not != 0 && c->only_if_not == c->version) {
         reply.status = 304;
     }
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -368,6 +434,7 @@ static void reply_absent(struct client_request *c)
 
     buf_clear(&c->body);
     api_error_encode(&e, &c->body);
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -381,7 +448,7 @@ static void read_done(struct work *w)
     if (n->carry && !carry_read_done(n->carry, &c->carry, clock_now_us())) {
         return; /* its lease had ended: it is read again */
     }
-    request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND);
+    time_read(c, request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND));
     if (c->code == ERR_NOT_FOUND) {
         reply_absent(c);
     } else if (c->code != 0) {
@@ -390,6 +457,7 @@ static void read_done(struct work *w)
         err.code = c->code;
         reply_err(n, c->http, &err, OUTCOME_NONE);
     } else if (c->op == NODE_SCAN) {
+        timing_add(c, &page);
         reply_send(n, c->http, &page);
     } else {
         reply_value(c);
@@ -406,6 +474,7 @@ void http_kv_read(void *node, struct carry_request *r)
     c->read.owner = n;
     c->read.request = r;
     c->read.evaluate = evaluate;
+    c->handed_us = c->timings ? clock_now_us() : 0;
     machine_post_read(n->machine, &c->read);
 }
 
@@ -443,7 +512,8 @@ static void forward_write(struct client_request *c, const struct member_address 
         buf_append_str(&target, "/kv/");
         target_encode(slice_of(c->key.data, c->key.len), false, &target);
     }
-    buf_printf(&target, "?timeout=%llums", (unsigned long long)c->timeout_ms);
+    buf_printf(&target, "?timeout=%llums%s", (unsigned long long)c->timeout_ms,
+               c->timings ? "&timings" : "");
     forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms, NULL);
     buf_release(&target);
     request_free(c);
@@ -514,6 +584,7 @@ static void reply_applied(struct client_request *c, const struct apply_result *r
     if (result->replayed) {
         reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
     }
+    timing_add(c, &reply);
     reply_send(n, c->http, &reply);
 }
 
@@ -549,6 +620,7 @@ static void reply_refused(struct client_request *c, const struct apply_result *r
     if (result->replayed) {
         reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
     }
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -561,7 +633,7 @@ void http_kv_answer(void *node, struct carry_request *r, const struct carry_answ
         request_answer(c, a);
         return;
     }
-    request_end(c, a->result.status != 0);
+    time_write(c, a->result.index, request_end(c, a->result.status != 0));
     if (a->result.status == 0) {
         reply_applied(c, &a->result);
     } else {
@@ -730,6 +802,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
     struct query_parameter p[S_COUNT] = {
         [P_TIMEOUT] = {.name = "timeout"},
         [P_REDIRECT] = {.name = "redirect"},
+        [P_TIMINGS] = {.name = "timings"},
         [P_CONSISTENCY] = {.name = "consistency"},
         [P_MIN_INDEX] = {.name = "min_index"},
         [P_MAX_STALE] = {.name = "max_stale_ms"},

@@ -11,7 +11,9 @@ struct client_request {
     struct http_request *http;
     enum node_op op;
     struct buf key;
-    bool raw, redirect;
+    bool raw, redirect, timings;
+    uint64_t handed_us; /* read, `timings`: to the state machine */
+    char timing[160];   /* Server-Timing; "": none */
     uint64_t timeout_ms;
     uint64_t only_if_not; /* GET: If-None-Match: this version gives 304; 0: none */
 

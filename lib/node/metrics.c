@@ -59,6 +59,12 @@ static void operations(const struct node *n, struct buf *out)
         buf_printf(out, "raftkv_request_errors_total{op=\"%s\"} %llu\n", op_names[op],
                    (unsigned long long)m->errors[op]);
     }
+    head(out, "raftkv_write_stage_seconds", "histogram",
+         "writes taken here as leader: queue, commit (persist and replicate side by side), apply");
+    for (int stage = 0; stage < STAGES; stage++) {
+        snprintf(labels, sizeof labels, "stage=\"%s\"", stage_names[stage]);
+        histogram(out, "raftkv_write_stage_seconds", labels, &m->stages[stage]);
+    }
     head(out, "raftkv_persist_seconds", "histogram", "batches of log writes, one fsync each");
     histogram(out, "raftkv_persist_seconds", "", &m->persist);
     head(out, "raftkv_apply_seconds", "histogram", "batches of entries in the state machine");

@@ -13,6 +13,7 @@
  *   forward.c       to the leader
  *   snapshots.c     taking, sending, receiving, installing
  *   metrics.c       /metrics
+ *   stages.c        where the time of a write goes
  *   disk.c, machine.c, work.c  the threads
  *
  * Everything here is the loop thread's.
@@ -30,6 +31,7 @@
 #include "lib/node/faults.h"
 #include "lib/node/machine.h"
 #include "lib/node/node.h"
+#include "lib/node/stages.h"
 #include "lib/node/work.h"
 
 enum {
@@ -54,9 +56,9 @@ enum node_op { NODE_GET, NODE_PUT, NODE_DELETE, NODE_SCAN, NODE_BATCH, NODE_OPS 
 struct node_meters {
     struct hist total[NODE_OPS]; /* request to reply */
     uint64_t errors[NODE_OPS];
-    struct hist persist; /* a write's batch on the disk */
-    struct hist apply;   /* a batch in the state machine */
-    struct hist commit;  /* proposal to answer of a write */
+    struct hist persist;        /* a write's batch on the disk */
+    struct hist apply;          /* a batch in the state machine */
+    struct hist stages[STAGES]; /* of writes that were applied */
     uint64_t forwarded, forward_failed, redirected, peer_refused, stale_refused;
     uint64_t bytes_in, bytes_out;
 };
@@ -101,6 +103,7 @@ struct node {
     bool expired_asked;
     struct machine_expired expired;
     struct node_meters meters;
+    struct stages stages;
     uint64_t peer_requests_pending;
     uint64_t forwarding_bytes; /* forward.c */
 };
