@@ -122,35 +122,6 @@ END
     [ -z "$(rows "$LEADER" over)" ]
 }
 
-@test "exactly once: a retry is told the first answer, on another node, after a restart too" {
-    local first once=(-H 'RaftKV-Client: batcher' -H 'RaftKV-Seq: 1')
-    local ops='{"ops":[{"op":"delete","key":"once-a"},{"op":"delete","key":"once-b"},{"op":"put","key":"once-c","value":"1"}]}'
-    put "$LEADER" once-b x
-    batch "$LEADER" "$ops" "${once[@]}"
-    replied 200
-    [ -z "$(http_header RaftKV-Replayed)" ]
-    holds '.deletes | map(.deleted) == [false, true]'
-    first=$http_body
-    put "$LEADER" once-a later
-    batch "$FOLLOWER" "$ops" "${once[@]}"
-    replied 200
-    [ "$(http_header RaftKV-Replayed)" = 1 ]
-    [ "$http_body" = "$first" ]
-    stop_node "$LEADER"
-    restart_node "$LEADER"
-    wait_ready node1 node2 node3
-    find_roles
-    batch "$LEADER" "$ops" "${once[@]}"
-    [ "$(http_header RaftKV-Replayed)" = 1 ]
-    [ "$http_body" = "$first" ]
-    http GET "$LEADER" /kv/once-a
-    holds '.value == "later"'
-    batch "$LEADER" '{"ops":[{"op":"put","key":"once-c","value":"2"}]}' "${once[@]}"
-    refused 409 seq_reused not_applied
-    batch "$LEADER" "$ops" -H 'RaftKV-Client: batcher'
-    refused 400 bad_request not_applied
-}
-
 @test "raftkv-ctl batch: lines from a file and from standard input" {
     local file=$BATS_TEST_TMPDIR/lines
     export RAFTKV_ENDPOINTS
@@ -245,4 +216,35 @@ dur='dur=[0-9]+\.[0-9]{3}'
         after=$(count $stage)
         [ "$after" -eq $((before + 2)) ]
     done
+}
+
+# ---- last, since another node leads afterwards
+
+@test "exactly once: a retry is told the first answer, on another node, after a restart too" {
+    local first once=(-H 'RaftKV-Client: batcher' -H 'RaftKV-Seq: 1')
+    local ops='{"ops":[{"op":"delete","key":"once-a"},{"op":"delete","key":"once-b"},{"op":"put","key":"once-c","value":"1"}]}'
+    put "$LEADER" once-b x
+    batch "$LEADER" "$ops" "${once[@]}"
+    replied 200
+    [ -z "$(http_header RaftKV-Replayed)" ]
+    holds '.deletes | map(.deleted) == [false, true]'
+    first=$http_body
+    put "$LEADER" once-a later
+    batch "$FOLLOWER" "$ops" "${once[@]}"
+    replied 200
+    [ "$(http_header RaftKV-Replayed)" = 1 ]
+    [ "$http_body" = "$first" ]
+    stop_node "$LEADER"
+    restart_node "$LEADER"
+    wait_ready node1 node2 node3
+    find_roles
+    batch "$LEADER" "$ops" "${once[@]}"
+    [ "$(http_header RaftKV-Replayed)" = 1 ]
+    [ "$http_body" = "$first" ]
+    http GET "$LEADER" /kv/once-a
+    holds '.value == "later"'
+    batch "$LEADER" '{"ops":[{"op":"put","key":"once-c","value":"2"}]}' "${once[@]}"
+    refused 409 seq_reused not_applied
+    batch "$LEADER" "$ops" -H 'RaftKV-Client: batcher'
+    refused 400 bad_request not_applied
 }
