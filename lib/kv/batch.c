@@ -12,12 +12,13 @@ struct place {
     struct memrow *newest; /* the key's row there */
 };
 
-static int evaluate(struct state *s, const struct command *c, struct place *places,
+static int evaluate(struct state *s, const struct command *c, struct place *places, uint32_t *count,
                     uint8_t existed[BATCH_EXISTED_BYTES], struct err *err)
 {
     struct slice rest = c->writes;
     struct command_write w;
-    for (uint32_t i = 0; command_write_next(&rest, &w); i++) {
+    uint32_t i = 0;
+    for (; command_write_next(&rest, &w); i++) {
         uint64_t version;
         places[i].hash = hash_index_hash(&s->overlay, w.key);
         places[i].newest = overlay_find(&s->overlay, w.key, places[i].hash);
@@ -29,6 +30,7 @@ static int evaluate(struct state *s, const struct command *c, struct place *plac
         if (version > 0)
             existed[i / 8] |= (uint8_t)(1u << i % 8);
     }
+    *count = i;
     return 0;
 }
 
@@ -62,12 +64,13 @@ int batch_apply(struct state *s, const struct entry *e, const struct command *c,
     struct place places[LIMIT_BATCH_WRITES];
     ASSERT(c->write_count <= LIMIT_BATCH_WRITES);
     memset(result->batch_existed, 0, sizeof(result->batch_existed));
-    int rc = evaluate(s, c, places, result->batch_existed, err);
+    uint32_t count = 0;
+    int rc = evaluate(s, c, places, &count, result->batch_existed, err);
     if (rc != 0)
         return rc;
     struct slice rest = c->writes;
     struct command_write w;
-    for (uint32_t i = 0; command_write_next(&rest, &w); i++)
+    for (uint32_t i = 0; i < count && command_write_next(&rest, &w); i++)
         if (w.op == COMMAND_PUT || batch_existed(result->batch_existed, i))
             write_row(s, &places[i], &w, e->index, c->wall_ms);
     result->version = e->index;
