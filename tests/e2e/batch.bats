@@ -248,3 +248,20 @@ dur='dur=[0-9]+\.[0-9]{3}'
     batch "$LEADER" "$ops" -H 'RaftKV-Client: batcher'
     refused 400 bad_request not_applied
 }
+
+@test "raftkv-check data and replay know what a batch wrote, and see what it did not" {
+    local dir
+    batch "$FOLLOWER" '{"ops":[{"op":"put","key":"looked-a","value":"1"},{"op":"put","key":"looked-b","value":"2"}]}'
+    replied 200
+    stop_node "$FOLLOWER"
+    dir=$(node_dir "$FOLLOWER")/data
+    run "$RAFTKV_BIN/raftkv-check" data "$dir"
+    assert_success
+    run "$RAFTKV_BIN/raftkv-check" replay "$dir"
+    assert_success
+    sqlite3 "$dir/kv.1.db" "UPDATE kv SET value=x'31' WHERE key=x'6c6f6f6b65642d62'" # looked-b
+    run "$RAFTKV_BIN/raftkv-check" data "$dir"
+    assert_failure 9
+    assert_output --regexp "key 'looked-b': entry [0-9]+, which is its version, puts another key, value or timestamp"
+    refute_output --partial looked-a
+}
