@@ -57,7 +57,7 @@ static bool marks_find(const struct stage_marks *m, raft_index index, uint64_t *
 static raft_index on_others(const struct raft_progress_view *views, uint32_t count, raft_id self,
                             uint32_t flag, raft_index all)
 {
-    raft_index match[RAFT_MEMBERS_MAX];
+    raft_index match[RAFT_MEMBERS_MAX] = {0};
     uint32_t voters = 0, others = 0;
     for (uint32_t i = 0; i < count; i++) {
         if (!(views[i].flags & flag))
