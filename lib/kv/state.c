@@ -380,6 +380,8 @@ int state_apply(struct state *s, struct entry *e, struct apply_result *result, s
     ASSERT(e->index == s->applied + 1);
     ASSERT(e->term >= s->applied_term);
     *result = (struct apply_result){.index = e->index};
+    struct memtable *active = state_active(s);
+    uint32_t rows_before = active->row_count;
     int rc = apply_entry(s, e, result, err);
     if (rc != 0) {
         *result = (struct apply_result){.index = e->index, .status = rc};
@@ -388,11 +390,11 @@ int state_apply(struct state *s, struct entry *e, struct apply_result *result, s
     }
     s->applied = e->index;
     s->applied_term = e->term;
-    struct memtable *active = state_active(s);
     active->last = e->index;
     active->last_term = e->term;
+    uint32_t rows = active->row_count - rows_before; /* of a batch many */
     freeze_if_full(s);
-    drop_retired(s, RETIRED_ROWS_A_STEP);
+    drop_retired(s, RETIRED_ROWS_A_STEP + rows);
     publish(s);
     return 0;
 }
