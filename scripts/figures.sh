@@ -2,6 +2,7 @@
 # The figures of README: one node and three, wrk beside them on the same machine. 64 connections,
 # values of 100 bytes, 100,000 keys: written once in order, then written and read at random. Then
 # the time from a kill -9 of the leader to the next acknowledged write, eight times.
+# A batch writes 100 keys: its requests a second count a hundredfold.
 # Usage: scripts/figures.sh [SECONDS [DIRECTORY]]; RAFTKV_BIN: where the programs are;
 # RAFTKV_PORT: the nodes take the three ports after it. 10 s write all keys at 10,000 a second.
 set -eu
@@ -25,6 +26,8 @@ measure() { # NODES TEXT
     run "$2: PUT, keys in order" PUT order
     run "$2: PUT, keys at random" PUT random
     run "$2: GET, keys at random" GET random
+    run "$2: batches of 100, in order" POST order
+    run "$2: batches of 100, at random" POST random
     stop_nodes
 }
 

@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # What the measuring scripts share: nodes in a directory of their own, a load for wrk, and cleaning
 # up. Sourced with their arguments [SECONDS [DIRECTORY]]. RAFTKV_BIN: where the programs are;
-# RAFTKV_PORT: the nodes take the three ports after it. wrk -s "$dir/load.lua" takes METHOD (GET or
-# PUT) and ORDER (order or random) from the environment; $url is the leader's.
+# RAFTKV_PORT: the nodes take the three ports after it. wrk -s "$dir/load.lua" takes METHOD (GET,
+# PUT, or POST for batches of 100 puts) and ORDER (order or random) from the environment; $url is the
+# leader's.
 
 bin=$(cd "${RAFTKV_BIN:-build/bin}" && pwd)
 dir=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/raftkv-load.XXXXXX")
@@ -19,14 +20,27 @@ cat >"$dir/load.lua" <<'LUA'
 local method, order = os.getenv("METHOD"), os.getenv("ORDER")
 local body = method == "PUT" and string.rep("x", 100) or nil
 local requests, n = {}, 0
+local function batch(b)
+    local ops, taken = {}, {}
+    for i = 1, 100 do
+        local key
+        repeat
+            key = order == "random" and math.random(0, 99999) or b * 100 + i - 1
+        until not taken[key]
+        taken[key] = true
+        ops[i] = string.format('{"op":"put","key":"key%d","value":"%s"}', key, string.rep("x", 100))
+    end
+    return wrk.format("POST", "/batch", {["Content-Type"] = "application/json"},
+        '{"ops":[' .. table.concat(ops, ",") .. ']}')
+end
 function init()
-    for i = 1, 100000 do
+    for i = 1, method == "POST" and 1000 or 100000 do
         local key = order == "random" and math.random(0, 99999) or i - 1
-        requests[i] = wrk.format(method, "/kv/key" .. key, nil, body)
+        requests[i] = method == "POST" and batch(i - 1) or wrk.format(method, "/kv/key" .. key, nil, body)
     end
 end
 function request()
-    n = n % 100000 + 1
+    n = n % #requests + 1
     return requests[n]
 end
 LUA

@@ -16,7 +16,8 @@
 enum { PATH_BYTES = 4096, SEED_MAX = 1000000000 };
 
 static const char *const consistency_words[] = {"linearizable", "lease", "stale", NULL};
-static const char *const workload_words[] = {"register", "append", "set", "bank", "scan", NULL};
+static const char *const workload_words[] = {"register", "append", "set", "bank",
+                                             "scan",     "batch",  NULL};
 
 static const char *program_text, *endpoints_text, *seed_text, *report_dir, *json_path;
 static const char *faults_text; /* NULL: what is usual */
@@ -30,7 +31,8 @@ static const struct opt options[] = {
     {"endpoints", 0, OPT_STRING, &endpoints_text, "URL,…",
      "a cluster that runs already, instead of nodes of our own", 0, 0, NULL, NULL},
     {"workload", 0, OPT_WORD, &workload_word, "NAME",
-     "what clients do: register, append, set, bank or scan", 0, 0, workload_words, "register"},
+     "what clients do: register, append, set, bank, scan or batch", 0, 0, workload_words,
+     "register"},
     {"faults", 0, OPT_STRING, &faults_text, "NAME,…",
      "faults, or none; NAME+NAME: at the same time", 0, 0, NULL,
      "kill,pause,partition,slow,transfer; with --endpoints none"},

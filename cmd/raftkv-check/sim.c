@@ -100,7 +100,8 @@ static int parse_without(struct sim_setup *s)
         if (i == SIM_TRAITS)
             return command_usage(&sim_command,
                                  "--without: '%s' is none of loss, duplication, slow-links, "
-                                 "slow-disks, drift, reads, scans, conditions, sessions, codec",
+                                 "slow-disks, drift, reads, scans, conditions, sessions, codec, "
+                                 "batches",
                                  word);
         s->without |= (uint64_t)1 << i;
     }

@@ -29,8 +29,15 @@ struct ctl_command {
     int (*run)(struct ctl *c, int argc, const char *const *argv);
 };
 
-extern const struct ctl_command put_command, get_command, delete_command, scan_command,
-    member_command, leader_command, status_command, node_command, health_command, fault_command;
+extern const struct ctl_command put_command, get_command, delete_command, batch_command,
+    scan_command, member_command, leader_command, status_command, node_command, health_command,
+    fault_command;
+
+/* ---- input.c ---- */
+
+/* All of a file, or of standard input (-), into `out`, whose maximum is one byte more than may
+ * come: more is refused here, as a node would. */
+int ctl_read_file(const char *path, struct buf *out, struct err *err);
 
 /* ---- output.c ---- */
 

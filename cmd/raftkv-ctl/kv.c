@@ -1,6 +1,4 @@
 /* put, get, delete: one key at a time, its bytes as they come from the command line. */
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,8 +9,6 @@
 
 /* Versions are log indexes, and integers in JSON stay below 2^53. */
 #define VERSION_MAX ((UINT64_C(1) << 53) - 1)
-
-enum { READ_BYTES = 1 << 16 };
 
 static const char condition_help[] = "only if the key has version N";
 
@@ -28,40 +24,6 @@ static const struct opt put_options[] = {
     {"if-version", 0, OPT_UINT, &put_version, "N", condition_help, 1, VERSION_MAX, NULL, NULL},
     {"if-absent", 0, OPT_FLAG, &put_absent, NULL, "only if there is no such key", 0, 0, NULL, NULL},
 };
-
-/* The whole of it; more than any node takes is refused here, as the node would. */
-static int read_value(int fd, const char *name, struct buf *value, struct err *err)
-{
-    for (;;) {
-        if (value->len == value->max)
-            return err_set(err, ERR_TOO_LARGE, "%s has more than %d bytes", name,
-                           LIMIT_VALUE_BYTES_CEILING);
-        size_t room = value->max - value->len;
-        room = room < READ_BYTES ? room : READ_BYTES;
-        if (buf_reserve(value, room) != 0)
-            return err_set(err, ERR_TOO_LARGE, "%s is too large", name);
-        ssize_t n = read(fd, value->data + value->len, room);
-        if (n == 0)
-            return 0;
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_errno(err, ERR_USAGE, errno, "cannot read %s", name);
-        value->len += (size_t)n;
-    }
-}
-
-static int read_file(const char *path, struct buf *value, struct err *err)
-{
-    if (strcmp(path, "-") == 0)
-        return read_value(STDIN_FILENO, "standard input", value, err);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_errno(err, ERR_USAGE, errno, "cannot open %s", path);
-    int code = read_value(fd, path, value, err);
-    close(fd);
-    return code;
-}
 
 static int put(struct ctl *c, const char *key, struct slice value)
 {
@@ -98,7 +60,7 @@ static int run_put(struct ctl *c, int argc, const char *const *argv)
     struct err err;
     struct buf value;
     buf_init(&value, LIMIT_VALUE_BYTES_CEILING + 1);
-    int code = read_file(file, &value, &err);
+    int code = ctl_read_file(file, &value, &err);
     int status = code == 0
                      ? put(c, argv[0], slice_of(value.data ? value.data : (uint8_t *)"", value.len))
                      : ctl_failed(c, code, &err, NULL);

@@ -9,17 +9,10 @@
 enum { TIMEOUT_DEFAULT_MS = 5000, TIMEOUT_MAX_MS = 60000 };
 
 static const struct program_command *const commands[] = {
-    &put_command.command,
-    &get_command.command,
-    &delete_command.command,
-    &scan_command.command,
-    &member_command.command,
-    &leader_command.command,
-    &status_command.command,
-    &node_command.command,
-    &health_command.command,
-    &fault_command.command,
-    NULL,
+    &put_command.command,    &get_command.command,    &delete_command.command,
+    &batch_command.command,  &scan_command.command,   &member_command.command,
+    &leader_command.command, &status_command.command, &node_command.command,
+    &health_command.command, &fault_command.command,  NULL,
 };
 
 static const char *const outputs[] = {"text", "json", NULL};

@@ -11,6 +11,8 @@ enum {
     LIMIT_VALUE_BYTES_CEILING = 16 << 20,        /* --max-value-size at most */
     LIMIT_NAME_BYTES = 64,                       /* a member's name */
     LIMIT_URL_BYTES = 255,                       /* a member's address */
+    LIMIT_BATCH_WRITES = 1024,                   /* of one batch */
+    LIMIT_BATCH_BYTES = 2 << 20,                 /* keys and values of a batch */
     LIMIT_ENTRY_BYTES = (16 << 20) + (64 << 10), /* payload of a log entry */
     LIMIT_LOG_LINE_BYTES = 4096,                 /* one line of the structured log, cut to fit */
     LIMIT_LOG_QUEUE_BYTES = 1 << 20,             /* lines that wait for the log's own thread */
@@ -76,6 +78,8 @@ _Static_assert(LIMIT_VALUE_BYTES_DEFAULT <= LIMIT_VALUE_BYTES_CEILING,
                "default within the ceiling");
 _Static_assert(LIMIT_VALUE_BYTES_CEILING + LIMIT_KEY_BYTES + 4096 <= LIMIT_ENTRY_BYTES,
                "an entry holds the largest key and value");
+_Static_assert(LIMIT_BATCH_BYTES + LIMIT_BATCH_WRITES * 16 + 4096 <= LIMIT_ENTRY_BYTES,
+               "an entry holds the largest batch");
 _Static_assert(LIMIT_LOG_LINE_BYTES * 16 <= LIMIT_LOG_QUEUE_BYTES, "the queue holds many lines");
 _Static_assert(LIMIT_CLIENT_REPLY_BYTES / 6 > LIMIT_VALUE_BYTES_CEILING + LIMIT_KEY_BYTES + 4096,
                "a page of the largest item fits, a byte escaped as six");

@@ -66,6 +66,18 @@ static int accept_item(const struct call *call, struct client_reply *reply, stru
     return code;
 }
 
+static int accept_batch(const struct call *call, struct client_reply *reply, struct err *err)
+{
+    struct api_batch_reply batch;
+    (void)call;
+    int code = api_batch_reply_decode(slice_of(reply->body.data, reply->body.len), &batch, err);
+    if (code != 0)
+        return code;
+    reply->has_version = true;
+    reply->version = batch.version;
+    return 0;
+}
+
 /* A value's bytes can be anything; that they are one the version in ETag tells. */
 static int accept_raw(const struct call *call, struct client_reply *reply, struct err *err)
 {
@@ -121,6 +133,18 @@ int client_delete(struct client *c, struct slice key, enum command_condition con
     }
     buf_release(&target);
     return code;
+}
+
+int client_batch(struct client *c, struct slice body, struct client_reply *reply, struct err *err)
+{
+    struct call call = {.kind = CALL_WRITE,
+                        .method = "POST",
+                        .target = "/batch",
+                        .pass_timeout = true,
+                        .body = body,
+                        .content_type = "application/json",
+                        .accept = accept_batch};
+    return client_call(c, &call, reply, err);
 }
 
 int client_get(struct client *c, struct slice key, bool raw, struct client_reply *reply,

@@ -71,6 +71,8 @@ int client_put(struct client *c, struct slice key, struct slice value,
                struct err *err);
 int client_delete(struct client *c, struct slice key, enum command_condition condition,
                   uint64_t expected, struct client_reply *reply, struct err *err);
+/* Puts and deletes as one write: `body` is POST /batch's JSON. Of the reply, the version. */
+int client_batch(struct client *c, struct slice body, struct client_reply *reply, struct err *err);
 /* `raw`: the body is the value's bytes; else the item as JSON. */
 int client_get(struct client *c, struct slice key, bool raw, struct client_reply *reply,
                struct err *err);

@@ -11,8 +11,8 @@
 #include <string.h>
 
 #include "lib/base/hash.h"
+#include "lib/base/json_text.h"
 #include "lib/base/mem.h"
-#include "lib/history/json_text.h"
 #include "lib/history/parse_internal.h"
 
 #define JSON_INTEGER_MAX ((UINT64_C(1) << 53) - 1)

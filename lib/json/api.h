@@ -144,6 +144,22 @@ struct api_leader_request {
     char to[LIMIT_NAME_BYTES + 1]; /* name or id; "": the best follower */
 };
 int api_leader_request_decode(struct slice body, struct api_leader_request *r, struct err *err);
+/* POST /batch: {"ops":[{"op":"put","key":…,"value":…},{"op":"delete","key":…}]}. `writes` gets them
+ * as a command bears them (kv/command.h); it is initialised here, and the caller's to release on
+ * success. Over a limit `e` has limit and actual too. Returns 0 or e->code. */
+int api_batch_decode(struct slice body, size_t value_bytes_max, struct buf *writes, uint32_t *count,
+                     struct api_error *e);
+/* One of its operations alone, for who puts a batch together from lines of text: ERR_BAD_REQUEST
+ * unless it is one. */
+int api_batch_op_check(struct slice text, struct err *err);
+/* {"version":N,"timestamp":T,"puts":2,"deletes":[{"key":"a","deleted":true}]}: deletes in the order
+ * of their keys. `existed` as in apply_result. */
+int api_batch_reply_encode(struct slice writes, const struct apply_result *result, struct buf *out);
+struct api_batch_reply {
+    uint64_t version, timestamp_ms, puts;
+    uint64_t deletes, deleted; /* how many there were; … of keys that were there */
+};
+int api_batch_reply_decode(struct slice body, struct api_batch_reply *reply, struct err *err);
 /* Of a call that says all in its path: nothing, or {}. */
 int api_empty_request_decode(struct slice body, struct err *err);
 

@@ -1,7 +1,7 @@
 /*
  * What a log entry says: the binary codec of commands (little endian, versioned, strict: a byte too
- * many or too few is ERR_CORRUPT). A command is one client write, a batch of housekeeping by the
- * leader, or a membership configuration.
+ * many or too few is ERR_CORRUPT). A command is one client write, which may be a batch of puts and
+ * deletes, or housekeeping by the leader; a configuration entry is a membership.
  */
 #ifndef RAFTKV_KV_COMMAND_H
 #define RAFTKV_KV_COMMAND_H
@@ -15,7 +15,12 @@
 #include "lib/base/limits.h"
 #include "lib/raft/raft.h"
 
-enum command_op { COMMAND_PUT = 1, COMMAND_DELETE = 2, COMMAND_EXPIRE_SESSIONS = 3 };
+enum command_op {
+    COMMAND_PUT = 1,
+    COMMAND_DELETE = 2,
+    COMMAND_EXPIRE_SESSIONS = 3,
+    COMMAND_BATCH = 4
+};
 
 enum command_condition {
     CONDITION_NONE,
@@ -24,6 +29,12 @@ enum command_condition {
 };
 
 enum { COMMAND_CLIENT_BYTES = 64, COMMAND_EXPIRE_MAX = 64 };
+
+/* A put or delete of a batch. */
+struct command_write {
+    enum command_op op; /* COMMAND_PUT, COMMAND_DELETE */
+    struct slice key, value;
+};
 
 /* Borrowed views into the entry's bytes. */
 struct command {
@@ -36,6 +47,8 @@ struct command {
     struct slice value; /* COMMAND_PUT */
     enum command_condition condition;
     uint64_t expected;     /* CONDITION_VERSION */
+    uint32_t write_count;  /* COMMAND_BATCH: 1 to LIMIT_BATCH_WRITES */
+    struct slice writes;   /* COMMAND_BATCH: encoded; see command_write_next */
     uint32_t expire_count; /* COMMAND_EXPIRE_SESSIONS: ids in `expire` */
     struct slice expire[COMMAND_EXPIRE_MAX];
 };
@@ -43,8 +56,17 @@ struct command {
 size_t command_encoded_bytes(const struct command *c);
 void command_encode(const struct command *c, uint8_t *out); /* exactly command_encoded_bytes */
 int command_decode(struct slice in, struct command *c, struct err *err);
-/* Identifies a request for exactly-once: hash of op, key, value and condition, not of times or
- * sequence. */
+/* The writes of a batch are encoded one behind the other, in strictly ascending order of keys: so a
+ * key stands there once, and equal batches have equal bytes. */
+size_t command_write_bytes(const struct command_write *w); /* encoded */
+/* Appends to `out`; its room is the caller's to see to: ERR_TOO_LARGE. */
+int command_write_append(struct buf *out, const struct command_write *w);
+/* The next one, which leaves `*rest` (command.writes to begin with); false at the end. Only for
+ * what command_decode took, or command_write_append made. */
+bool command_write_next(struct slice *rest, struct command_write *w);
+
+/* Identifies a request for exactly-once: hash of op, key, value and condition, or of all that a
+ * batch writes, not of times or sequence. */
 uint64_t command_fingerprint(const struct command *c);
 
 /* 1 to 64 printable ASCII characters: what may stand in `client` and `expire`; check it where an id

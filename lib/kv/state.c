@@ -1,6 +1,6 @@
 /*
- * The state machine: applying entries, reading single keys, and the life of memtables. Scans are in
- * scan.c, sessions in session.c.
+ * The state machine: applying entries, reading single keys, and the life of memtables. Batches are
+ * in batch.c, scans in scan.c, sessions in session.c.
  *
  * Applying has two halves: evaluate, which may read the base and fail, and change, which cannot
  * fail. Whatever goes wrong happens in the first half.
@@ -197,18 +197,17 @@ struct write {
     struct memrow *newest;        /* the key's row there */
 };
 
-/* The key's version, 0 if it is not there. */
-static int current_version(struct state *s, const struct write *w, uint64_t *version,
-                           struct err *err)
+int state_key_version(struct state *s, struct slice key, const struct memrow *newest,
+                      uint64_t *version, struct err *err)
 {
     *version = 0;
-    if (w->newest) {
-        *version = w->newest->deleted ? 0 : w->newest->row.version;
+    if (newest) {
+        *version = newest->deleted ? 0 : newest->row.version;
         return 0;
     }
     struct row row;
     struct err detail; /* a key that is not there is no error here, and leaves `err` alone */
-    int rc = s->base->get(s->base->self, w->command->key, false, &row, &detail);
+    int rc = s->base->get(s->base->self, key, false, &row, &detail);
     if (rc == 0)
         *version = row.version;
     if (rc == 0 || rc == ERR_NOT_FOUND)
@@ -236,7 +235,7 @@ static int evaluate(struct state *s, struct write *w, struct apply_result *resul
     w->newest = overlay_find(&s->overlay, c->key, w->hash);
     uint64_t version = 0;
     if (c->op == COMMAND_DELETE || c->condition != CONDITION_NONE) {
-        int rc = current_version(s, w, &version, err);
+        int rc = state_key_version(s, c->key, w->newest, &version, err);
         if (rc != 0)
             return rc;
     }
@@ -281,6 +280,7 @@ static void remember(struct state *s, const struct write *w, const struct apply_
         .used_index = w->entry->index,
     };
     memcpy(next.client, c->client.data, c->client.len);
+    memcpy(next.batch_existed, result->batch_existed, sizeof(next.batch_existed));
     sessions_put(&s->sessions, state_active(s), w->session, &next);
 }
 
@@ -293,6 +293,7 @@ static void replay(struct state *s, const struct write *w, struct apply_result *
     result->existed = next.existed;
     result->version = next.version;
     result->timestamp_ms = next.timestamp_ms;
+    memcpy(result->batch_existed, next.batch_existed, sizeof(next.batch_existed));
     next.used_ms = w->now_ms;
     next.used_index = w->entry->index;
     sessions_put(&s->sessions, state_active(s), w->session, &next);
@@ -315,10 +316,12 @@ static int apply_write(struct state *s, struct write *w, struct apply_result *re
             return 0;
         }
     }
-    int rc = evaluate(s, w, result, err);
+    int rc = c->op == COMMAND_BATCH ? batch_apply(s, w->entry, c, result, err)
+                                    : evaluate(s, w, result, err);
     if (rc != 0)
         return rc;
-    change(s, w, result);
+    if (c->op != COMMAND_BATCH)
+        change(s, w, result);
     if (c->client.len > 0)
         remember(s, w, result);
     return 0;
@@ -377,6 +380,8 @@ int state_apply(struct state *s, struct entry *e, struct apply_result *result, s
     ASSERT(e->index == s->applied + 1);
     ASSERT(e->term >= s->applied_term);
     *result = (struct apply_result){.index = e->index};
+    struct memtable *active = state_active(s);
+    uint32_t rows_before = active->row_count;
     int rc = apply_entry(s, e, result, err);
     if (rc != 0) {
         *result = (struct apply_result){.index = e->index, .status = rc};
@@ -385,11 +390,11 @@ int state_apply(struct state *s, struct entry *e, struct apply_result *result, s
     }
     s->applied = e->index;
     s->applied_term = e->term;
-    struct memtable *active = state_active(s);
     active->last = e->index;
     active->last_term = e->term;
+    uint32_t rows = active->row_count - rows_before; /* of a batch many */
     freeze_if_full(s);
-    drop_retired(s, RETIRED_ROWS_A_STEP);
+    drop_retired(s, RETIRED_ROWS_A_STEP + rows);
     publish(s);
     return 0;
 }

@@ -34,6 +34,8 @@ struct row {
     uint64_t timestamp_ms; /* wall clock of the leader that took it */
 };
 
+enum { BATCH_EXISTED_BYTES = LIMIT_BATCH_WRITES / 8 };
+
 /* A client session: what it needs to give a retry its first answer. */
 struct session {
     char client[COMMAND_CLIENT_BYTES + 1];
@@ -43,8 +45,9 @@ struct session {
     bool existed;         /* delete: the key was there */
     uint64_t version;     /* its result's version */
     uint64_t timestamp_ms;
-    uint64_t used_ms;    /* cluster time of its last use */
-    uint64_t used_index; /* log index of its last use: order of eviction */
+    uint64_t used_ms;                           /* cluster time of its last use */
+    uint64_t used_index;                        /* log index of its last use: order of eviction */
+    uint8_t batch_existed[BATCH_EXISTED_BYTES]; /* as in apply_result */
 };
 
 /*
@@ -90,10 +93,18 @@ struct apply_result {
                    an error of the base */
     bool replayed;    /* the answer of an earlier try */
     bool existed;     /* delete: the key was there */
-    uint64_t version; /* put, delete: of this write (a delete of a missing key: its own index);
-                         failed condition: current, 0 = absent */
+    uint64_t version; /* put, delete, batch: of this write (a delete of a missing key: its own
+                         index); failed condition: current, 0 = absent */
     uint64_t timestamp_ms;
+    /* Batch: bit i % 8 of byte i / 8: write i (in the order of keys) is a delete, and its key was
+     * there. */
+    uint8_t batch_existed[BATCH_EXISTED_BYTES];
 };
+
+static inline bool batch_existed(const uint8_t bits[BATCH_EXISTED_BYTES], uint32_t i)
+{
+    return bits[i / 8] >> i % 8 & 1;
+}
 
 enum { STATE_ENDS_MAX = 4 };
 

@@ -1,4 +1,4 @@
-/* What state.c and scan.c share. */
+/* What state.c, batch.c and scan.c share. */
 #ifndef RAFTKV_KV_STATE_INTERNAL_H
 #define RAFTKV_KV_STATE_INTERNAL_H
 
@@ -41,5 +41,15 @@ static inline struct memtable *state_active(const struct state *s)
 {
     return TAILQ_FIRST(&s->tables);
 }
+
+/* The key's version, 0 if it is not there; `newest` is its row in the overlay, if it has one. */
+int state_key_version(struct state *s, struct slice key, const struct memrow *newest,
+                      uint64_t *version, struct err *err);
+
+/* ---- batch.c ---- */
+
+/* All writes of a batch, or on an error of the base none. */
+int batch_apply(struct state *s, const struct entry *e, const struct command *c,
+                struct apply_result *result, struct err *err);
 
 #endif

@@ -12,6 +12,7 @@
 enum {
     FORWARD_MARGIN_MS = 250, /* so that the leader's own word on a timeout arrives before ours */
     FORWARD_REPLY_MAX = 64 << 20,
+    FORWARD_TIMING_MAX = 512,
 };
 
 struct forward {
@@ -28,6 +29,19 @@ static const char *const there[] = {"If-Match",   "If-None-Match", "RaftKV-Clien
                                     "RaftKV-Seq", "Content-Type",  "Accept"};
 static const char *const back[] = {"ETag", "RaftKV-Replayed", "Retry-After"};
 
+/* What the leader says of its stages, and the way there and back; NULL if it says nothing. */
+static const char *forwarded_timing(const struct forward *f, const struct http_result *result,
+                                    struct buf *out)
+{
+    const char *stages = http_result_header(result, "Server-Timing");
+
+    if (!stages || buf_append_str(out, stages) != 0) {
+        return NULL;
+    }
+    timing_put(out, "forward", clock_now_us() - f->started_us);
+    return (const char *)out->data;
+}
+
 bool request_forwarded(const struct http_request *r)
 {
     return http_request_header(r, "RaftKV-Forwarded", NULL) != NULL;
@@ -38,9 +52,9 @@ static void forward_done(void *argument, const struct http_result *result)
     struct forward *f = argument;
     struct node *n = f->node;
     struct carry_answer a;
-    struct buf body;
+    struct buf body, timing;
     struct reply reply = {.status = result->status, .body = &body};
-    const char *index;
+    const char *index, *timings;
 
     n->forwarding_bytes -= f->bytes;
     if (!carry_forward_outcome(result->sent, result->code, result->status, &a)) {
@@ -63,11 +77,17 @@ static void forward_done(void *argument, const struct http_result *result)
             reply.extra[reply.extra_count++] = (struct http_header){back[i], value};
         }
     }
+    buf_init(&timing, FORWARD_TIMING_MAX);
+    timings = forwarded_timing(f, result, &timing);
+    if (timings) {
+        reply.extra[reply.extra_count++] = (struct http_header){"Server-Timing", timings};
+    }
     index = http_result_header(result, "RaftKV-Index");
     if (index) {
         reply.index = strtoull(index, NULL, 10);
     }
     reply_send(n, f->request, &reply);
+    buf_release(&timing);
     mem_free(f);
 }
 
@@ -107,7 +127,11 @@ void forward_request(struct node *n, struct http_request *r, const struct member
     buf_init(&url, LIMIT_URL_BYTES + 3 * LIMIT_KEY_BYTES + LIMIT_QUERY_BYTES + 64);
     buf_printf(&url, "%s%s", leader->url, target);
     f = mem_zalloc(sizeof *f);
-    *f = (struct forward){.node = n, .request = r, .bytes = r->body.len, .fallback = fallback};
+    *f = (struct forward){.node = n,
+                          .request = r,
+                          .bytes = r->body.len,
+                          .fallback = fallback,
+                          .started_us = clock_now_us()};
     n->forwarding_bytes += f->bytes;
     n->meters.forwarded++;
     call.url = (const char *)url.data;

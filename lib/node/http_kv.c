@@ -10,45 +10,16 @@
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/base/opt.h"
-#include "lib/node/node_internal.h"
+#include "lib/node/http_kv_internal.h"
 
 enum {
     KV_BODY_MAX = 160 << 20
 }; /* a page of 1 MiB, or one value of 16 MiB, with every byte escaped */
 
-struct client_request {
-    struct carry_request carry; /* first */
-    struct machine_read read;
-    struct node *node;
-    struct http_request *http;
-    enum node_op op;
-    struct buf key;
-    bool raw, redirect;
-    uint64_t timeout_ms;
-    uint64_t only_if_not; /* GET: If-None-Match: this version gives 304; 0: none */
-
-    /* a write */
-    enum command_condition condition;
-    uint64_t expected;
-    struct slice client; /* in a header of the request */
-    uint64_t seq;
-
-    struct state_scan scan; /* its slices point into the buffers below */
-    struct scan_cursor cursor;
-    struct buf prefix, start, end;
-
-    /* filled on the state machine's thread */
-    int code;
-    struct err *err; /* of the state, where there is one */
-    raft_index index;
-    uint64_t version;
-    struct buf body;
-    uint32_t rows;
-};
-
 static void request_free(struct client_request *c)
 {
     buf_release(&c->key);
+    buf_release(&c->writes);
     buf_release(&c->prefix);
     buf_release(&c->start);
     buf_release(&c->end);
@@ -58,7 +29,7 @@ static void request_free(struct client_request *c)
     mem_free(c);
 }
 
-static struct client_request *request_new(struct node *n, struct http_request *r, enum node_op op)
+struct client_request *client_request_new(struct node *n, struct http_request *r, enum node_op op)
 {
     struct client_request *c = mem_zalloc(sizeof *c);
 
@@ -73,19 +44,28 @@ static struct client_request *request_new(struct node *n, struct http_request *r
     return c;
 }
 
-/* The request is over: timed and freed. */
-static void request_end(struct client_request *c, bool error)
+/* The request is over, and is timed; returns the time. */
+static uint64_t request_end(struct client_request *c, bool error)
 {
     struct node_meters *m = &c->node->meters;
+    uint64_t now_us = clock_now_us();
 
-    hist_record(&m->total[c->op], clock_now_us() - c->http->received_us);
+    hist_record(&m->total[c->op], now_us - c->http->received_us);
     m->errors[c->op] += error;
+    return now_us;
 }
 
-static void request_fail(struct client_request *c, const struct err *err)
+void client_request_fail(struct client_request *c, const struct err *err)
 {
     request_end(c, true);
     reply_err(c->node, c->http, err, c->carry.write ? OUTCOME_NOT_APPLIED : OUTCOME_NONE);
+    request_free(c);
+}
+
+void client_request_refuse(struct client_request *c, const struct api_error *e)
+{
+    request_end(c, true);
+    reply_error(c->node, c->http, e);
     request_free(c);
 }
 
@@ -94,6 +74,60 @@ static void request_answer(struct client_request *c, const struct carry_answer *
     request_end(c, true);
     reply_answer(c->node, c->http, a);
     request_free(c);
+}
+
+/* ---- timings ---- */
+
+struct timing {
+    const char *name;
+    uint64_t us;
+};
+
+static void timing_set(struct client_request *c, const struct timing *table, size_t count)
+{
+    struct buf text;
+
+    if (!c->timings) {
+        return;
+    }
+    buf_init(&text, sizeof c->timing - 1);
+    for (size_t i = 0; i < count; i++) {
+        timing_put(&text, table[i].name, table[i].us);
+    }
+    memcpy(c->timing, text.data, text.len + 1);
+    buf_release(&text);
+}
+
+/* A write that was applied. */
+static void time_write(struct client_request *c, raft_index index, uint64_t now_us)
+{
+    struct node *n = c->node;
+    struct timing table[STAGES];
+    uint64_t us[STAGES];
+
+    if (!stages_of(&n->stages, index, c->http->received_us, now_us, us)) {
+        return;
+    }
+    for (int i = 0; i < STAGES; i++) {
+        hist_record(&n->meters.stages[i], us[i]);
+        table[i] = (struct timing){stage_names[i], us[i]};
+    }
+    timing_set(c, table, STAGES);
+}
+
+static void time_read(struct client_request *c, uint64_t now_us)
+{
+    const struct timing table[] = {{"queue", c->handed_us - c->http->received_us},
+                                   {"read", now_us - c->handed_us}};
+
+    timing_set(c, table, 2);
+}
+
+static void timing_add(struct client_request *c, struct reply *reply)
+{
+    if (c->timing[0]) {
+        reply->extra[reply->extra_count++] = (struct http_header){"Server-Timing", c->timing};
+    }
 }
 
 /* ---- headers ---- */
@@ -161,7 +195,7 @@ static int parse_conditions(struct client_request *c, struct err *err)
     return 0;
 }
 
-static int parse_session(struct client_request *c, struct err *err)
+int client_request_session(struct client_request *c, struct err *err)
 {
     const char *client, *seq;
     int code = once(c->http, "RaftKV-Client", &client, err);
@@ -216,6 +250,7 @@ static int parse_consistency(const struct query_parameter *p, enum carry_read_mo
 enum {
     P_TIMEOUT,
     P_REDIRECT,
+    P_TIMINGS,
     P_WRITE_COUNT,
     P_CONSISTENCY = P_WRITE_COUNT,
     P_MIN_INDEX,
@@ -233,6 +268,10 @@ static int parse_common(struct client_request *c, const struct query_parameter *
     if (code == 0) {
         code = parse_flag(&p[P_REDIRECT], &c->redirect, err);
     }
+    if (code == 0 && p[P_TIMINGS].seen && p[P_TIMINGS].has_value) {
+        return err_set(err, ERR_BAD_REQUEST, "timings takes no value");
+    }
+    c->timings = p[P_TIMINGS].seen;
     if (code == 0 && read) {
         code = parse_consistency(&p[P_CONSISTENCY], &c->carry.mode, err);
     }
@@ -253,12 +292,16 @@ static int parse_common(struct client_request *c, const struct query_parameter *
     return code;
 }
 
-static int parse_parameters(struct client_request *c, struct err *err)
+int client_request_parameters(struct client_request *c, struct err *err)
 {
     struct query_parameter p[P_GET_COUNT] = {
-        [P_TIMEOUT] = {.name = "timeout"},         [P_REDIRECT] = {.name = "redirect"},
-        [P_CONSISTENCY] = {.name = "consistency"}, [P_MIN_INDEX] = {.name = "min_index"},
-        [P_MAX_STALE] = {.name = "max_stale_ms"},  [P_RAW] = {.name = "raw"},
+        [P_TIMEOUT] = {.name = "timeout"},
+        [P_REDIRECT] = {.name = "redirect"},
+        [P_TIMINGS] = {.name = "timings"},
+        [P_CONSISTENCY] = {.name = "consistency"},
+        [P_MIN_INDEX] = {.name = "min_index"},
+        [P_MAX_STALE] = {.name = "max_stale_ms"},
+        [P_RAW] = {.name = "raw"},
     };
     bool read = c->op == NODE_GET;
     size_t count = read ? P_GET_COUNT : P_WRITE_COUNT;
@@ -383,6 +426,7 @@ static void reply_value(struct client_request *c)
     if (c->only_if_not != 0 && c->only_if_not == c->version) {
         reply.status = 304;
     }
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -394,6 +438,7 @@ static void reply_absent(struct client_request *c)
 
     buf_clear(&c->body);
     api_error_encode(&e, &c->body);
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -407,7 +452,7 @@ static void read_done(struct work *w)
     if (n->carry && !carry_read_done(n->carry, &c->carry, clock_now_us())) {
         return; /* its lease had ended: it is read again */
     }
-    request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND);
+    time_read(c, request_end(c, c->code != 0 && c->code != ERR_NOT_FOUND));
     if (c->code == ERR_NOT_FOUND) {
         reply_absent(c);
     } else if (c->code != 0) {
@@ -416,6 +461,7 @@ static void read_done(struct work *w)
         err.code = c->code;
         reply_err(n, c->http, &err, OUTCOME_NONE);
     } else if (c->op == NODE_SCAN) {
+        timing_add(c, &page);
         reply_send(n, c->http, &page);
     } else {
         reply_value(c);
@@ -432,6 +478,7 @@ void http_kv_read(void *node, struct carry_request *r)
     c->read.owner = n;
     c->read.request = r;
     c->read.evaluate = evaluate;
+    c->handed_us = c->timings ? clock_now_us() : 0;
     machine_post_read(n->machine, &c->read);
 }
 
@@ -463,15 +510,20 @@ static void forward_write(struct client_request *c, const struct member_address 
         return;
     }
     buf_init(&target, 3 * LIMIT_KEY_BYTES + 64);
-    buf_append_str(&target, "/kv/");
-    target_encode(slice_of(c->key.data, c->key.len), false, &target);
-    buf_printf(&target, "?timeout=%llums", (unsigned long long)c->timeout_ms);
+    if (c->op == NODE_BATCH) {
+        buf_append_str(&target, "/batch");
+    } else {
+        buf_append_str(&target, "/kv/");
+        target_encode(slice_of(c->key.data, c->key.len), false, &target);
+    }
+    buf_printf(&target, "?timeout=%llums%s", (unsigned long long)c->timeout_ms,
+               c->timings ? "&timings" : "");
     forward_request(n, c->http, leader, (const char *)target.data, (uint32_t)c->timeout_ms, NULL);
     buf_release(&target);
     request_free(c);
 }
 
-static void begin_write(struct client_request *c)
+void client_request_write(struct client_request *c)
 {
     struct node *n = c->node;
     uint64_t now_us = clock_now_us();
@@ -488,8 +540,15 @@ static void begin_write(struct client_request *c)
         .expected = c->expected,
     };
 
-    switch (carry_route_write(n->carry, command.key.len + command.value.len,
-                              request_forwarded(c->http), &leader_id, &refusal)) {
+    if (c->op == NODE_BATCH) {
+        command = (struct command){.op = COMMAND_BATCH,
+                                   .client = c->client,
+                                   .seq = c->seq,
+                                   .write_count = c->write_count,
+                                   .writes = slice_of(c->writes.data, c->writes.len)};
+    }
+    switch (carry_route_write(n->carry, command_encoded_bytes(&command), request_forwarded(c->http),
+                              &leader_id, &refusal)) {
     case CARRY_REFUSE: request_answer(c, &refusal); break;
     case CARRY_FORWARD:
         leader = carry_address(n->carry, leader_id);
@@ -499,7 +558,7 @@ static void begin_write(struct client_request *c)
             struct err err = {0};
 
             err_set(&err, ERR_NO_LEADER, "the leader's address is not known yet");
-            request_fail(c, &err);
+            client_request_fail(c, &err);
         }
         break;
     case CARRY_HERE:
@@ -517,7 +576,9 @@ static void reply_applied(struct client_request *c, const struct apply_result *r
     struct reply reply = {.status = 200, .body = &c->body, .index = result->index};
     struct row row = {.key = key, .version = result->version, .timestamp_ms = result->timestamp_ms};
 
-    if (c->op == NODE_PUT) {
+    if (c->op == NODE_BATCH) {
+        api_batch_reply_encode(slice_of(c->writes.data, c->writes.len), result, &c->body);
+    } else if (c->op == NODE_PUT) {
         api_item_encode(&row, false, &c->body);
         snprintf(etag, sizeof etag, "\"%llu\"", (unsigned long long)result->version);
         reply.extra[reply.extra_count++] = (struct http_header){"ETag", etag};
@@ -527,6 +588,7 @@ static void reply_applied(struct client_request *c, const struct apply_result *r
     if (result->replayed) {
         reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
     }
+    timing_add(c, &reply);
     reply_send(n, c->http, &reply);
 }
 
@@ -562,6 +624,7 @@ static void reply_refused(struct client_request *c, const struct apply_result *r
     if (result->replayed) {
         reply.extra[reply.extra_count++] = (struct http_header){"RaftKV-Replayed", "1"};
     }
+    timing_add(c, &reply);
     reply_send(c->node, c->http, &reply);
 }
 
@@ -574,7 +637,7 @@ void http_kv_answer(void *node, struct carry_request *r, const struct carry_answ
         request_answer(c, a);
         return;
     }
-    request_end(c, a->result.status != 0);
+    time_write(c, a->result.index, request_end(c, a->result.status != 0));
     if (a->result.status == 0) {
         reply_applied(c, &a->result);
     } else {
@@ -608,9 +671,7 @@ static void reply_key_too_large(struct client_request *c, struct slice raw)
         i += raw.data[i] == '%' ? 2 : 0;
     }
     snprintf(e.message, sizeof e.message, "a key has at most %d bytes", LIMIT_KEY_BYTES);
-    request_end(c, true);
-    reply_error(c->node, c->http, &e);
-    request_free(c);
+    client_request_refuse(c, &e);
 }
 
 /* Whether it names the bytes, and names them first: "application/octet-stream, text/html". */
@@ -627,7 +688,7 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
     enum node_op op = r->method == HTTP_PUT      ? NODE_PUT
                       : r->method == HTTP_DELETE ? NODE_DELETE
                                                  : NODE_GET;
-    struct client_request *c = request_new(n, r, op);
+    struct client_request *c = client_request_new(n, r, op);
     const char *accept = http_request_header(r, "Accept", NULL);
     struct err err = {0};
     int code;
@@ -640,18 +701,18 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
         return;
     }
     if (code == 0) {
-        code = parse_parameters(c, &err);
+        code = client_request_parameters(c, &err);
     }
     if (code == 0) {
         code = parse_conditions(c, &err);
     }
     if (code == 0 && c->carry.write) {
-        code = parse_session(c, &err);
+        code = client_request_session(c, &err);
     }
     if (code != 0) {
-        request_fail(c, &err);
+        client_request_fail(c, &err);
     } else if (c->carry.write) {
-        begin_write(c);
+        client_request_write(c);
     } else {
         begin_read(c);
     }
@@ -745,6 +806,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
     struct query_parameter p[S_COUNT] = {
         [P_TIMEOUT] = {.name = "timeout"},
         [P_REDIRECT] = {.name = "redirect"},
+        [P_TIMINGS] = {.name = "timings"},
         [P_CONSISTENCY] = {.name = "consistency"},
         [P_MIN_INDEX] = {.name = "min_index"},
         [P_MAX_STALE] = {.name = "max_stale_ms"},
@@ -757,7 +819,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
         [S_REVERSE] = {.name = "reverse"},
         [S_KEYS_ONLY] = {.name = "keys_only"},
     };
-    struct client_request *c = request_new(n, r, NODE_SCAN);
+    struct client_request *c = client_request_new(n, r, NODE_SCAN);
     struct err err = {0};
     int code = parse_query(r, p, S_COUNT, &err);
 
@@ -769,7 +831,7 @@ void http_kv_scan(struct node *n, struct http_request *r)
     }
     query_release(p, S_COUNT);
     if (code != 0) {
-        request_fail(c, &err);
+        client_request_fail(c, &err);
     } else {
         begin_read(c);
     }

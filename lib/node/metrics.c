@@ -12,7 +12,7 @@
 
 enum { METRICS_BODY_MAX = 8 << 20 };
 
-static const char *const op_names[NODE_OPS] = {"get", "put", "delete", "scan"};
+static const char *const op_names[NODE_OPS] = {"get", "put", "delete", "scan", "batch"};
 
 /* Edges of the cumulative buckets, µs. */
 static const uint64_t edges_us[] = {100,   250,   500,    1000,   2500,    5000,   10000,
@@ -58,6 +58,12 @@ static void operations(const struct node *n, struct buf *out)
     for (int op = 0; op < NODE_OPS; op++) {
         buf_printf(out, "raftkv_request_errors_total{op=\"%s\"} %llu\n", op_names[op],
                    (unsigned long long)m->errors[op]);
+    }
+    head(out, "raftkv_write_stage_seconds", "histogram",
+         "writes taken here as leader: queue, commit (persist and replicate side by side), apply");
+    for (int stage = 0; stage < STAGES; stage++) {
+        snprintf(labels, sizeof labels, "stage=\"%s\"", stage_names[stage]);
+        histogram(out, "raftkv_write_stage_seconds", labels, &m->stages[stage]);
     }
     head(out, "raftkv_persist_seconds", "histogram", "batches of log writes, one fsync each");
     histogram(out, "raftkv_persist_seconds", "", &m->persist);

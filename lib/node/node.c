@@ -179,6 +179,15 @@ static void io_membership(void *self, const struct membership *latest)
              latest->configuration.joint ? "yes" : "no");
 }
 
+static void io_stepped(void *self, const struct raft_event *event)
+{
+    struct node *n = self;
+
+    if (n->carry) { /* not yet while it is being made */
+        stages_stepped(&n->stages, carry_raft(n->carry), event->now_us);
+    }
+}
+
 static void io_state_changed(void *self)
 {
     struct node *n = self;
@@ -394,6 +403,7 @@ static int start_carry(struct node *n, const struct carry_start *start, struct e
         .install = snapshots_install,
         .membership = io_membership,
         .state_changed = io_state_changed,
+        .stepped = io_stepped,
     };
     struct carry_options options;
     int code;

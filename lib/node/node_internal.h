@@ -5,6 +5,7 @@
  *   forming.c       a first cluster, joining, standing by
  *   routes.c        table of routes, checks of every request, replies
  *   http_kv.c       /kv: clients' reads and writes
+ *   http_batch.c    /batch
  *   http_status.c   status, health, debugging
  *   http_members.c  changes of members and of leadership
  *   http_faults.c   /faults; faults.c holds them
@@ -12,6 +13,7 @@
  *   forward.c       to the leader
  *   snapshots.c     taking, sending, receiving, installing
  *   metrics.c       /metrics
+ *   stages.c        where the time of a write goes
  *   disk.c, machine.c, work.c  the threads
  *
  * Everything here is the loop thread's.
@@ -29,6 +31,7 @@
 #include "lib/node/faults.h"
 #include "lib/node/machine.h"
 #include "lib/node/node.h"
+#include "lib/node/stages.h"
 #include "lib/node/work.h"
 
 enum {
@@ -48,14 +51,14 @@ enum {
 };
 
 /* What is counted and timed, for /metrics. */
-enum node_op { NODE_GET, NODE_PUT, NODE_DELETE, NODE_SCAN, NODE_OPS };
+enum node_op { NODE_GET, NODE_PUT, NODE_DELETE, NODE_SCAN, NODE_BATCH, NODE_OPS };
 
 struct node_meters {
     struct hist total[NODE_OPS]; /* request to reply */
     uint64_t errors[NODE_OPS];
-    struct hist persist; /* a write's batch on the disk */
-    struct hist apply;   /* a batch in the state machine */
-    struct hist commit;  /* proposal to answer of a write */
+    struct hist persist;        /* a write's batch on the disk */
+    struct hist apply;          /* a batch in the state machine */
+    struct hist stages[STAGES]; /* of writes that were applied */
     uint64_t forwarded, forward_failed, redirected, peer_refused, stale_refused;
     uint64_t bytes_in, bytes_out;
 };
@@ -100,6 +103,7 @@ struct node {
     bool expired_asked;
     struct machine_expired expired;
     struct node_meters meters;
+    struct stages stages;
     uint64_t peer_requests_pending;
     uint64_t forwarding_bytes; /* forward.c */
 };
@@ -153,6 +157,7 @@ bool no_query(struct node *n, struct http_request *r);
 /* ---- http_kv.c ---- */
 void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key);
 void http_kv_scan(struct node *n, struct http_request *r);
+void http_batch(struct node *n, struct http_request *r);
 void http_kv_answer(void *node, struct carry_request *r,
                     const struct carry_answer *a);      /* carry_io.answer */
 void http_kv_read(void *node, struct carry_request *r); /* carry_io.read */

@@ -10,13 +10,14 @@
 #include "lib/base/opt.h"
 #include "lib/node/node_internal.h"
 
-enum { BODY_NONE, BODY_VALUE, BODY_SMALL, BODY_PEER, BODY_CHUNK };
+enum { BODY_NONE, BODY_VALUE, BODY_BATCH, BODY_SMALL, BODY_PEER, BODY_CHUNK };
 
 enum {
     ROUTES_SMALL_BODY = 64 << 10,
     ROUTES_CHUNK_BODY = 2 << 20,
+    ROUTES_BATCH_BODY = 2 * LIMIT_BATCH_BYTES + LIMIT_BATCH_WRITES * 128, /* some of it escaped */
     ROUTES_PEER_EXTRA =
-        2 << 20, /* beside the largest value in base64: a full append, names, numbers */
+        2 << 20, /* beside the largest write in base64: a full append, names, numbers */
 };
 
 struct route {
@@ -35,6 +36,7 @@ static const struct route routes[] = {
     {HTTP_PUT, "/kv/*", BODY_VALUE, false, NULL, http_kv_key},
     {HTTP_DELETE, "/kv/*", BODY_NONE, false, NULL, http_kv_key},
     {HTTP_GET, "/kv", BODY_NONE, false, http_kv_scan, NULL},
+    {HTTP_POST, "/batch", BODY_BATCH, false, http_batch, NULL},
     {HTTP_GET, "/status", BODY_NONE, true, http_status, NULL},
     {HTTP_GET, "/node", BODY_NONE, true, http_node, NULL},
     {HTTP_GET, "/members", BODY_NONE, true, http_members, NULL},
@@ -116,6 +118,14 @@ static const struct route *route_find(const struct http_request *r, struct slice
     return NULL;
 }
 
+/* The largest write is one value, or a batch. */
+static size_t peer_body_max(size_t value_bytes_max)
+{
+    size_t write = value_bytes_max > LIMIT_BATCH_BYTES ? value_bytes_max : LIMIT_BATCH_BYTES;
+
+    return write / 3 * 4 + ROUTES_PEER_EXTRA;
+}
+
 size_t routes_body_max(void *node, const struct http_request *head, struct http_reply *refuse)
 {
     const struct node *n = node;
@@ -126,7 +136,8 @@ size_t routes_body_max(void *node, const struct http_request *head, struct http_
     (void)refuse;
     switch (route ? route->body : BODY_SMALL) {
     case BODY_VALUE: return n->options.value_bytes_max;
-    case BODY_PEER: return n->options.value_bytes_max / 3 * 4 + ROUTES_PEER_EXTRA;
+    case BODY_BATCH: return ROUTES_BATCH_BODY;
+    case BODY_PEER: return peer_body_max(n->options.value_bytes_max);
     case BODY_CHUNK: return ROUTES_CHUNK_BODY;
     case BODY_SMALL: return ROUTES_SMALL_BODY;
     default: return 0;
@@ -261,7 +272,7 @@ static bool admit(struct node *n, struct http_request *r, const struct route *ro
         reply_failure(n, r, ERR_BAD_REQUEST, "this call knows no If-Match and no If-None-Match");
         return false;
     }
-    if (route->body == BODY_SMALL &&
+    if ((route->body == BODY_SMALL || route->body == BODY_BATCH) &&
         (!content_is_json(http_request_header(r, "Content-Type", &types)) || types > 1)) {
         reply_failure(n, r, ERR_BAD_REQUEST, "a POST needs Content-Type: application/json");
         return false;

@@ -10,7 +10,7 @@
 
 enum { LINE_BYTES_MAX = 64 << 20 };
 
-static const char *const names[] = {"get", "put", "delete", "cas", "append", "scan"};
+static const char *const names[] = {"get", "put", "delete", "cas", "append", "scan", "batch"};
 static const char *const ends[] = {"ok", "fail", "info"};
 
 const char *record_op_name(enum record_op op)
@@ -49,7 +49,8 @@ static void put_start(struct buf *line, uint32_t process, const char *type,
     buf_init(line, LINE_BYTES_MAX);
     ASSERT(buf_printf(line, "{\"process\":%" PRIu32 ",\"type\":\"%s\",\"op\":\"%s\"", process, type,
                       names[call->op]) == 0);
-    put_slice(line, call->op == RECORD_SCAN ? "prefix" : "key", call->key);
+    if (call->op != RECORD_BATCH)
+        put_slice(line, call->op == RECORD_SCAN ? "prefix" : "key", call->key);
 }
 
 static void put_items(struct buf *line, const struct api_page *page)
@@ -100,6 +101,9 @@ void recorder_invoke(struct recorder *r, uint32_t process, const struct record_c
         put_slice(&line, "expect", call->expect);
     if (call->op == RECORD_PUT || call->op == RECORD_CAS || call->op == RECORD_APPEND)
         put_slice(&line, "value", call->value);
+    if (call->op == RECORD_BATCH)
+        ASSERT(buf_append_str(&line, ",\"ops\":") == 0 &&
+               buf_append(&line, call->key.data, call->key.len) == 0);
     pthread_mutex_lock(&r->lock);
     write_line(r, &line);
     pthread_mutex_unlock(&r->lock);

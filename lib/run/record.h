@@ -22,11 +22,19 @@
 #include "lib/client/client.h"
 #include "lib/run/stats.h"
 
-enum record_op { RECORD_GET, RECORD_PUT, RECORD_DELETE, RECORD_CAS, RECORD_APPEND, RECORD_SCAN };
+enum record_op {
+    RECORD_GET,
+    RECORD_PUT,
+    RECORD_DELETE,
+    RECORD_CAS,
+    RECORD_APPEND,
+    RECORD_SCAN,
+    RECORD_BATCH
+};
 
 struct record_call {
     enum record_op op;
-    struct slice key;    /* of a scan: the prefix */
+    struct slice key;    /* of a scan: the prefix; of a batch: its operations, as JSON */
     struct slice value;  /* put, append, cas */
     struct slice expect; /* cas; data NULL: absent */
 };

@@ -170,6 +170,21 @@ enum record_end worker_delete(struct worker *w, struct slice key)
     return end_call(w, &call, record_end_of(true, code, &w->reply), &result);
 }
 
+enum record_end worker_batch(struct worker *w, struct slice ops)
+{
+    struct record_call call = {.op = RECORD_BATCH, .key = ops};
+    struct record_result result = {0};
+    struct buf body;
+    buf_init(&body, ops.len + 16);
+    ASSERT(buf_append_str(&body, "{\"ops\":") == 0 && buf_append(&body, ops.data, ops.len) == 0 &&
+           buf_append_byte(&body, '}') == 0);
+    invoke(w, &call);
+    int code = client_batch(w->client, slice_of(body.data, body.len), &w->reply, NULL);
+    buf_release(&body);
+    take_version(w, &result);
+    return end_call(w, &call, record_end_of(true, code, &w->reply), &result);
+}
+
 /* The conditional write of compare-and-set and append, on what was read. */
 static enum record_end write_read(struct worker *w, const struct record_call *call,
                                   struct slice value)

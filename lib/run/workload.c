@@ -13,6 +13,8 @@ enum {
     ACCOUNTS = 5,
     ACCOUNT_START = 20,
     VALUE_TEXT_BYTES = 64,
+    SHEETS = 5, /* keys of a bundle */
+    BUNDLE_TEXT_BYTES = 4096,
 };
 
 static uint32_t draw_group(struct worker *w)
@@ -253,6 +255,79 @@ static void bank_step(struct worker *w)
         transfer(w, worker_key(w, draw_group(w), key_text));
 }
 
+/* ---- batch: bundles of keys that are only ever written together ---- */
+
+/* The prefix of a bundle's keys; nothing else begins with it. */
+static struct slice bundle_prefix(const struct worker *w, uint32_t group,
+                                  char out[WORKLOAD_KEY_BYTES])
+{
+    snprintf(out, WORKLOAD_KEY_BYTES, "%s%05" PRIu32 ".", w->load->prefix, group);
+    return slice_str(out);
+}
+
+/* One value for all of them; NULL: all are deleted. */
+static void write_bundle(struct worker *w, uint32_t group, const char *value)
+{
+    char prefix[WORKLOAD_KEY_BYTES];
+    struct buf ops;
+    bundle_prefix(w, group, prefix);
+    buf_init(&ops, BUNDLE_TEXT_BYTES);
+    for (int i = 0; i < SHEETS; i++) {
+        const char *lead = i ? "," : "[";
+        ASSERT((value ? buf_printf(&ops, "%s{\"op\":\"put\",\"key\":\"%s%d\",\"value\":\"%s\"}",
+                                   lead, prefix, i, value)
+                      : buf_printf(&ops, "%s{\"op\":\"delete\",\"key\":\"%s%d\"}", lead, prefix,
+                                   i)) == 0);
+    }
+    ASSERT(buf_append_byte(&ops, ']') == 0);
+    worker_batch(w, slice_of(ops.data, ops.len));
+    buf_release(&ops);
+}
+
+static bool same_sheet(const struct api_item *a, const struct api_item *b)
+{
+    return a->version == b->version && slice_compare(slice_of(a->value.data, a->value.len),
+                                                     slice_of(b->value.data, b->value.len)) == 0;
+}
+
+/* All of a bundle or nothing, of one version and value: else a batch was torn. */
+static bool scan_bundle(struct worker *w, uint32_t group)
+{
+    char prefix[WORKLOAD_KEY_BYTES];
+    struct api_page page;
+    bool good = worker_scan(w, bundle_prefix(w, group, prefix), &page) == RECORD_OK;
+    bool whole = page.count == 0 || page.count == SHEETS;
+    for (size_t i = 1; whole && i < page.count; i++)
+        whole = same_sheet(&page.items[0], &page.items[i]);
+    if (good && !whole)
+        load_violated(w->load,
+                      "a scan of %s sees a part of a batch: %zu keys, from version %" PRIu64,
+                      prefix, page.count, page.items[0].version);
+    api_page_release(&page);
+    return good;
+}
+
+static void batch_step(struct worker *w)
+{
+    char value[VALUE_TEXT_BYTES];
+    uint32_t group = draw_group(w), what = (uint32_t)prng_below(&w->prng, 100);
+    new_value(w, value);
+    if (what < 45)
+        write_bundle(w, group, value);
+    else if (what < 55)
+        write_bundle(w, group, NULL);
+    else
+        scan_bundle(w, group);
+}
+
+static bool batch_finish(struct worker *w)
+{
+    for (uint32_t group = 0; group < w->load->keys; group++)
+        if (!scan_bundle(w, group))
+            return false;
+    return true;
+}
+
 /* ---- scan: pages of keys that come and go ---- */
 
 static void scan_step(struct worker *w)
@@ -299,6 +374,7 @@ static const struct workload workloads[] = {
     {"bank", "transfers by conditional writes; totals stay", 5, bank_prepare, bank_step,
      scan_banks},
     {"scan", "put, delete, and scans of all", 20, NULL, scan_step, scan_finish},
+    {"batch", "keys written together, seen together", 5, NULL, batch_step, batch_finish},
 };
 
 const struct workload *workload_at(unsigned i)

@@ -97,6 +97,8 @@ enum record_end worker_delete(struct worker *w, struct slice key);
 enum record_end worker_cas(struct worker *w, struct slice key, struct slice expect,
                            struct slice value);
 enum record_end worker_append(struct worker *w, struct slice key, struct slice value);
+/* A write of all at once; `ops` is the list in POST /batch's JSON. */
+enum record_end worker_batch(struct worker *w, struct slice ops);
 enum record_end worker_scan(struct worker *w, struct slice prefix, struct api_page *page);
 /* Every item with the prefix, over all pages, without a record; false: some could not be read. */
 bool worker_scan_all(struct worker *w, struct slice prefix,

@@ -234,7 +234,7 @@ static struct sim *make(const struct sim_setup *setup, struct sim_result *result
     s->now_us = SIM_START_US;
     prng_seed(&g, setup->seed ^ 0x5eed);
     struct prng *const streams[] = {&s->net,   &s->disk,  &s->state, &s->client,
-                                    &s->fault, &s->admin, &s->clock};
+                                    &s->fault, &s->admin, &s->clock, &s->batches};
     for (size_t i = 0; i < sizeof(streams) / sizeof(streams[0]); i++)
         prng_seed(streams[i], prng_next(&g));
     return s;

@@ -79,7 +79,8 @@ enum sim_fault_kind {
     X(SCANS, "scans", "clients scan")                                                              \
     X(CONDITIONS, "conditions", "clients write conditionally")                                     \
     X(SESSIONS, "sessions", "clients have sessions, and try again")                                \
-    X(CODEC, "codec", "messages go through their JSON")
+    X(CODEC, "codec", "messages go through their JSON")                                            \
+    X(BATCHES, "batches", "clients write several keys at once")
 
 enum sim_trait {
 #define SIM_TRAIT_ENUM_(id, word, sentence) SIM_WITH_##id,

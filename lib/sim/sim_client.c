@@ -78,8 +78,7 @@ static void unknown(struct sim_op *op, const struct sim_record *r)
 {
     memset(&op->answer, 0, sizeof(op->answer));
     op->answer.code = ERR_TIMEOUT;
-    op->answer.outcome =
-        r->kind == SIM_PUT || r->kind == SIM_DELETE ? OUTCOME_UNKNOWN : OUTCOME_NONE;
+    op->answer.outcome = sim_kind_writes(r->kind) ? OUTCOME_UNKNOWN : OUTCOME_NONE;
 }
 
 static void answer_client(struct sim *s, struct sim_op *op)
@@ -152,6 +151,21 @@ static void forward(struct sim_node *n, struct sim_op *op, raft_id leader)
     later(s, op, SIM_FORWARDED, at_us);
 }
 
+static void batch_make(const struct sim_record *r, struct slice value, struct buf *writes)
+{
+    for (uint32_t i = 0; i < r->span; i++) {
+        char key[SIM_KEY_BYTES];
+        bool deletes = r->deletes >> i & 1;
+        sim_key_text(r->key + i, key); /* ascending, as a command wants them */
+        struct command_write w = {
+            .op = deletes ? COMMAND_DELETE : COMMAND_PUT,
+            .key = slice_str(key),
+            .value = deletes ? slice_of(NULL, 0) : value,
+        };
+        ASSERT(command_write_append(writes, &w) == 0);
+    }
+}
+
 static void write_here(struct sim_node *n, struct sim_op *op, const struct sim_record *r)
 {
     char key[SIM_KEY_BYTES], client[COMMAND_CLIENT_BYTES + 1];
@@ -168,13 +182,24 @@ static void write_here(struct sim_node *n, struct sim_op *op, const struct sim_r
         command.client = slice_str(client);
         command.seq = r->seq;
     }
-    if (r->kind == SIM_PUT) {
+    if (r->kind != SIM_DELETE) {
         ASSERT(r->value_bytes <= sizeof(value));
         sim_value_make(op->record, value, r->value_bytes);
         command.value = slice_of(value, r->value_bytes);
     }
+    struct buf writes;
+    buf_init(&writes, (size_t)SIM_SPAN_MAX * (sizeof(value) + 64));
+    if (r->kind == SIM_BATCH) {
+        batch_make(r, command.value, &writes);
+        command = (struct command){.op = COMMAND_BATCH,
+                                   .client = command.client,
+                                   .seq = command.seq,
+                                   .write_count = r->span,
+                                   .writes = slice_of(writes.data, writes.len)};
+    }
     op->held = true;
     carry_write_request(n->carry, &op->carry, &command, sim_clock(n));
+    buf_release(&writes);
 }
 
 static void call_write(struct sim_node *n, struct sim_op *op, bool forwarded)
@@ -223,7 +248,7 @@ static void call(struct sim *s, struct sim_op *op, bool forwarded)
     }
     op->carry.received_us = sim_clock(n);
     op->carry.deadline_us = sim_clock(n) + s->plan.timeout_us;
-    if (r->kind == SIM_PUT || r->kind == SIM_DELETE)
+    if (sim_kind_writes(r->kind))
         call_write(n, op, forwarded);
     else
         call_read(n, op);
@@ -313,7 +338,7 @@ static void give_up(struct sim *s, struct sim_client *c, bool failed)
 static void again(struct sim *s, struct sim_client *c, bool may_be_applied)
 {
     const struct sim_record *r = &s->model.records[c->record];
-    bool writes = r->kind == SIM_PUT || r->kind == SIM_DELETE;
+    bool writes = sim_kind_writes(r->kind);
     c->doubt |= may_be_applied && writes;
     c->op_generation = 0;
     c->node = 0; /* another one, perhaps */
@@ -341,6 +366,20 @@ static void draw_condition(struct sim *s, struct sim_record *r)
     }
 }
 
+/* From a generator of its own, and without conditions, which batches have not. */
+static void draw_batch(struct sim *s, struct sim_record *r)
+{
+    uint32_t room = s->plan.keys - r->key < SIM_SPAN_MAX ? s->plan.keys - r->key : SIM_SPAN_MAX;
+    if (r->kind != SIM_PUT || r->condition != CONDITION_NONE || !sim_has(s, SIM_WITH_BATCHES) ||
+        !prng_chance(&s->batches, 1, 4))
+        return;
+    r->kind = SIM_BATCH;
+    r->span = 1 + (uint32_t)prng_below(&s->batches, room);
+    for (uint32_t i = 1; i < r->span; i++)
+        if (prng_chance(&s->batches, 1, 3))
+            r->deletes |= (uint8_t)(1u << i);
+}
+
 static void draw_write(struct sim *s, struct sim_client *c, struct sim_record *r)
 {
     bool session = sim_chance(&s->client, s->plan.session_share);
@@ -350,6 +389,7 @@ static void draw_write(struct sim *s, struct sim_client *c, struct sim_record *r
     r->kind = deletes ? SIM_DELETE : SIM_PUT;
     r->value_bytes = deletes ? 0 : (uint32_t)sizeof(uint64_t) + more;
     draw_condition(s, r);
+    draw_batch(s, r);
     if (!sim_has(s, SIM_WITH_SESSIONS) || !session)
         return;
     if (c->session == 0) {

@@ -143,12 +143,21 @@ struct sim_transfer {
 
 /* ---- clients ---- */
 
-enum sim_op_kind { SIM_PUT, SIM_DELETE, SIM_GET, SIM_SCAN };
+enum sim_op_kind { SIM_PUT, SIM_DELETE, SIM_BATCH, SIM_GET, SIM_SCAN };
+
+static inline bool sim_kind_writes(enum sim_op_kind kind)
+{
+    return kind == SIM_PUT || kind == SIM_DELETE || kind == SIM_BATCH;
+}
+
+enum { SIM_SPAN_MAX = 8 }; /* keys of a batch; bits of a byte */
 
 /* What a client wants; it may take several tries. By number, from 1. */
 struct sim_record {
     enum sim_op_kind kind;
     uint32_t client, key;
+    uint32_t span;    /* SIM_BATCH: it writes so many keys, from `key` on; … */
+    uint8_t deletes;  /* … bit i: deletes key + i; the first one is put */
     uint32_t session; /* 0: none */
     uint64_t seq;
     enum command_condition condition;
@@ -316,6 +325,7 @@ struct sim_expected { /* result of an entry */
     uint32_t crc;
     int32_t status;
     bool replayed, existed;
+    uint8_t batch_existed; /* bit i: its write i is a delete, and the key was there */
     uint64_t version;
 };
 
@@ -394,7 +404,7 @@ struct sim {
     struct sim_event *queue; /* heap */
     size_t queue_count, queue_room;
 
-    struct prng net, disk, state, client, fault, admin, clock;
+    struct prng net, disk, state, client, fault, admin, clock, batches;
 
     struct sim_node nodes[SIM_NODES_MAX + 1];
     uint32_t node_count; /* that exist; ids 1 … node_count */

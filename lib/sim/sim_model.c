@@ -53,8 +53,12 @@ static uint64_t record_of(struct sim *s, const struct command *c, uint32_t sessi
 {
     const struct sim_model *m = &s->model;
     uint64_t record = 0;
-    if (c->op == COMMAND_PUT && c->value.len >= sizeof(record)) {
-        memcpy(&record, c->value.data, sizeof(record));
+    struct command_write first = {.op = c->op, .value = c->value};
+    struct slice rest = c->writes;
+    if (c->op == COMMAND_BATCH)
+        command_write_next(&rest, &first);
+    if (first.op == COMMAND_PUT && first.value.len >= sizeof(record)) {
+        memcpy(&record, first.value.data, sizeof(record));
     } else {
         record = m->record_count;
         while (record > 0 &&
@@ -97,16 +101,47 @@ static bool holds(const struct command *c, uint64_t version)
            (c->condition == CONDITION_ABSENT ? version == 0 : version == c->expected);
 }
 
+/* Each write of a batch is the one that its record says; all bear the same index. */
+static void apply_batch(struct sim *s, const struct command *c, raft_index index, uint64_t record,
+                        struct sim_expected *out)
+{
+    const struct sim_record *r = &s->model.records[record];
+    struct slice rest = c->writes;
+    struct command_write w;
+    uint32_t i = 0;
+    for (; command_write_next(&rest, &w); i++) {
+        char key[SIM_KEY_BYTES];
+        bool deletes = r->deletes >> i & 1;
+        sim_key_text(r->key + i, key);
+        if (i >= r->span || slice_compare(w.key, slice_str(key)) != 0 ||
+            (w.op == COMMAND_DELETE) != deletes)
+            sim_violated(s, "entry %" PRIu64 " bears another batch than its client wrote", index);
+        struct sim_versions *v = &s->model.keys[r->key + i];
+        bool there = current_version(v) > 0;
+        if (deletes && there)
+            out->batch_existed |= (uint8_t)(1u << i);
+        if (!deletes || there)
+            version_add(v, index, deletes ? 0 : record);
+    }
+    if (i != r->span)
+        sim_violated(s, "entry %" PRIu64 " bears a part of a batch", index);
+    out->version = index;
+}
+
 static void apply_write(struct sim *s, const struct command *c, raft_index index, uint64_t record,
                         struct sim_expected *out)
 {
     struct sim_record *r = &s->model.records[record];
     struct sim_versions *v = &s->model.keys[r->key];
     uint64_t version = current_version(v);
-    if (r->applied > 0 && c->client.len == 0 && r->kind == SIM_PUT)
+    if (r->applied > 0 && c->client.len == 0 && r->kind != SIM_DELETE)
         sim_violated(s, "a write is applied twice, at %" PRIu64 " and %" PRIu64, r->applied, index);
     if (r->applied == 0)
         r->applied = index;
+    if (c->op == COMMAND_BATCH) {
+        apply_batch(s, c, index, record, out);
+        return;
+    }
     if (!holds(c, version)) {
         out->status = ERR_PRECONDITION_FAILED;
         out->version = version;
@@ -131,6 +166,7 @@ static void apply_in_session(struct sim *s, const struct command *c, raft_index 
     } else if (known->lives && c->seq == known->seq) {
         out->status = known->result.status;
         out->existed = known->result.existed;
+        out->batch_existed = known->result.batch_existed;
         out->version = known->result.version;
         out->replayed = true;
         known->used_ms = now_ms;
@@ -185,13 +221,18 @@ void sim_model_apply(struct sim *s, const struct entry *e)
     m->applied = e->index;
 }
 
+static bool result_is(const struct apply_result *r, const struct sim_expected *want)
+{
+    return r->status == want->status && r->version == want->version &&
+           r->existed == want->existed && r->batch_existed[0] == want->batch_existed;
+}
+
 void sim_model_result(struct sim_node *n, const struct entry *e, const struct apply_result *r)
 {
     struct sim *s = n->sim;
     ASSERT(e->index <= s->model.applied);
     const struct sim_expected *want = &s->model.results[e->index];
-    if (r->index != e->index || r->status != want->status || r->replayed != want->replayed ||
-        r->existed != want->existed || r->version != want->version)
+    if (r->index != e->index || r->replayed != want->replayed || !result_is(r, want))
         sim_violated(s,
                      "n%" PRIu64 " comes to another result at %" PRIu64 ": %s version %" PRIu64
                      "%s, not %s version %" PRIu64 "%s",
@@ -238,8 +279,7 @@ static void told_write(struct sim *s, const struct sim_op *op, bool replayed)
     if (r->applied == 0)
         sim_violated(s, "client %u is told of a write that is not committed", r->client);
     const struct sim_expected *want = &s->model.results[r->applied];
-    if (a->status != want->status || a->version != want->version || a->existed != want->existed ||
-        (!replayed && a->index != r->applied))
+    if (!result_is(a, want) || (!replayed && a->index != r->applied))
         sim_violated(s,
                      "client %u is told %s version %" PRIu64 " of entry %" PRIu64
                      ", which says %s version %" PRIu64,
@@ -372,7 +412,7 @@ void sim_model_end(struct sim *s)
     const struct sim_model *m = &s->model;
     for (uint64_t i = 1; i <= m->record_count; i++) {
         const struct sim_record *r = &m->records[i];
-        if (r->told_failed && r->applied > 0 && (r->kind == SIM_PUT || r->session > 0))
+        if (r->told_failed && r->applied > 0 && (r->kind != SIM_DELETE || r->session > 0))
             sim_violated(s,
                          "client %u was told that its write is not applied, and it is, at %" PRIu64,
                          r->client, r->applied);

@@ -136,6 +136,14 @@ static void draw_faults(struct sim_plan *p, struct prng *g)
     }
 }
 
+static void draw_trait(struct sim_plan *p, struct prng *g, const struct sim_setup *setup,
+                       uint32_t trait)
+{
+    bool on = trait == SIM_WITH_CODEC ? prng_chance(g, 1, 32) : prng_chance(g, 3, 4);
+    if (on && !(setup->without >> trait & 1))
+        p->traits |= 1u << trait;
+}
+
 void sim_plan_make(struct sim_plan *p, const struct sim_setup *setup)
 {
     struct prng g;
@@ -148,12 +156,10 @@ void sim_plan_make(struct sim_plan *p, const struct sim_setup *setup)
     draw_core(p, &g);
     draw_speeds(p, &g);
     draw_clients(p, &g);
-    for (uint32_t i = 0; i < SIM_TRAITS; i++) {
-        bool on = i == SIM_WITH_CODEC ? prng_chance(&g, 1, 32) : prng_chance(&g, 3, 4);
-        if (on && !(setup->without >> i & 1))
-            p->traits |= 1u << i;
-    }
+    for (uint32_t i = 0; i < SIM_WITH_BATCHES; i++)
+        draw_trait(p, &g, setup, i);
     draw_faults(p, &g);
+    draw_trait(p, &g, setup, SIM_WITH_BATCHES); /* last: seeds keep the faults that they had */
     if (setup->clients > 0 && setup->clients < p->clients)
         p->clients = setup->clients;
 }

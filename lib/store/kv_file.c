@@ -18,7 +18,8 @@ const struct sq_format kv_format = {
         "timestamp INTEGER NOT NULL, value BLOB NOT NULL) WITHOUT ROWID;\n" SQ_META_SCHEMA ";\n"
         "CREATE TABLE sessions(client TEXT PRIMARY KEY NOT NULL, seq INTEGER NOT NULL, "
         "fingerprint INTEGER NOT NULL, status INTEGER NOT NULL, existed INTEGER NOT NULL, "
-        "version INTEGER NOT NULL, timestamp INTEGER NOT NULL, used_ms INTEGER NOT NULL, "
+        "batch_existed BLOB NOT NULL, version INTEGER NOT NULL, timestamp INTEGER NOT NULL, "
+        "used_ms INTEGER NOT NULL, "
         "used_index INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID;\n",
 };
 
@@ -43,6 +44,15 @@ struct digest kv_row_digest(const struct row *row)
     return digest_bytes(all, sizeof(all), 2);
 }
 
+/* Without the zeros at its end, so that it takes no room but behind a batch that deleted. */
+struct slice kv_session_batch(const struct session *s)
+{
+    size_t len = sizeof(s->batch_existed);
+    while (len > 0 && s->batch_existed[len - 1] == 0)
+        len--;
+    return slice_of(s->batch_existed, len);
+}
+
 uint32_t kv_session_crc(const struct session *s)
 {
     uint8_t all[64];
@@ -54,7 +64,9 @@ uint32_t kv_session_crc(const struct session *s)
     put64(all + 40, s->timestamp_ms);
     put64(all + 48, s->used_ms);
     put64(all + 56, s->used_index);
-    return crc32c(crc32c(0, s->client, strlen(s->client) + 1), all, sizeof(all));
+    uint32_t crc = crc32c(crc32c(0, s->client, strlen(s->client) + 1), all, sizeof(all));
+    struct slice batch = kv_session_batch(s);
+    return batch.len > 0 ? crc32c(crc, batch.data, batch.len) : crc;
 }
 
 int kv_session_read(sqlite3_stmt *st, struct session *s, struct err *err)
@@ -64,18 +76,24 @@ int kv_session_read(sqlite3_stmt *st, struct session *s, struct err *err)
     if (client.len < 1 || client.len > COMMAND_CLIENT_BYTES)
         return err_set(err, ERR_CORRUPT, "%s: a session with a name of %zu bytes", path,
                        client.len);
+    struct slice batch = sq_column_bytes(st, 5);
+    if (batch.len > sizeof(s->batch_existed))
+        return err_set(err, ERR_CORRUPT, "%s: a session whose batch had more than %d writes", path,
+                       LIMIT_BATCH_WRITES);
     *s = (struct session){
         .seq = sq_column_u64(st, 1),
         .fingerprint = sq_column_u64(st, 2),
         .status = (int32_t)sqlite3_column_int(st, 3),
         .existed = sqlite3_column_int(st, 4),
-        .version = sq_column_u64(st, 5),
-        .timestamp_ms = sq_column_u64(st, 6),
-        .used_ms = sq_column_u64(st, 7),
-        .used_index = sq_column_u64(st, 8),
+        .version = sq_column_u64(st, 6),
+        .timestamp_ms = sq_column_u64(st, 7),
+        .used_ms = sq_column_u64(st, 8),
+        .used_index = sq_column_u64(st, 9),
     };
     memcpy(s->client, client.data, client.len);
-    if (kv_session_crc(s) != sq_column_u64(st, 9))
+    if (batch.len > 0)
+        memcpy(s->batch_existed, batch.data, batch.len);
+    if (kv_session_crc(s) != sq_column_u64(st, 10))
         return err_set(err, ERR_CORRUPT, "%s: the session of client '%s' is damaged: wrong CRC",
                        path, s->client);
     return 0;

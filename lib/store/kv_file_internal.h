@@ -24,10 +24,12 @@ struct kv_head {
 
 void kv_file_name(uint64_t generation, char out[KV_NAME_BYTES]);
 int kv_head_read(struct sq_meta *meta, struct kv_head *out, struct err *err);
+/* What its column batch_existed holds; borrowed. */
+struct slice kv_session_batch(const struct session *s);
 uint32_t kv_session_crc(const struct session *s);
 #define KV_SESSIONS_SELECT                                                                         \
-    "SELECT client, seq, fingerprint, status, existed, version, timestamp, used_ms, used_index, "  \
-    "crc FROM sessions"
+    "SELECT client, seq, fingerprint, status, existed, batch_existed, version, timestamp, "        \
+    "used_ms, used_index, crc FROM sessions"
 /* The row that a statement of that text stands on; its CRC verified. */
 int kv_session_read(sqlite3_stmt *st, struct session *s, struct err *err);
 /* An array (mem_free) in no particular order; each CRC verified. */

@@ -3,8 +3,8 @@
  * synchronous=NORMAL).
  *
  *   kv(key BLOB PRIMARY KEY, version, timestamp, value BLOB) WITHOUT ROWID
- *   sessions(client TEXT PRIMARY KEY, seq, fingerprint, status, existed, version, timestamp,
- *            used_ms, used_index, crc) WITHOUT ROWID
+ *   sessions(client TEXT PRIMARY KEY, seq, fingerprint, status, existed, batch_existed, version,
+ *            timestamp, used_ms, used_index, crc) WITHOUT ROWID
  *   meta(name TEXT PRIMARY KEY, value, crc) WITHOUT ROWID: cluster_id, applied_index, applied_term,
  *            membership, membership_index, cluster_time_ms, digest, keys
  *

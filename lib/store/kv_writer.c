@@ -70,8 +70,9 @@ static int prepare_statements(struct kv_writer *w, struct err *err)
         {&w->update, "UPDATE kv SET version=?2, timestamp=?3, value=?4 WHERE key=?1"},
         {&w->delete, "DELETE FROM kv WHERE key=?1"},
         {&w->session_put,
-         "INSERT OR REPLACE INTO sessions(client, seq, fingerprint, status, existed, version, "
-         "timestamp, used_ms, used_index, crc) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)"},
+         "INSERT OR REPLACE INTO sessions(client, seq, fingerprint, status, existed, "
+         "batch_existed, version, timestamp, used_ms, used_index, crc) "
+         "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)"},
         {&w->session_delete, "DELETE FROM sessions WHERE client=?1"},
     };
     int rc = sq_meta_open(&w->meta, w->db, err);
@@ -292,11 +293,12 @@ static int session_flush(struct kv_writer *w, const struct session *s, bool gone
         rc = sqlite3_bind_int(st, 4, s->status);
         ASSERT(rc == SQLITE_OK);
         sq_bind_u64(st, 5, s->existed);
-        sq_bind_u64(st, 6, s->version);
-        sq_bind_u64(st, 7, s->timestamp_ms);
-        sq_bind_u64(st, 8, s->used_ms);
-        sq_bind_u64(st, 9, s->used_index);
-        sq_bind_u64(st, 10, kv_session_crc(s));
+        sq_bind_bytes(st, 6, kv_session_batch(s));
+        sq_bind_u64(st, 7, s->version);
+        sq_bind_u64(st, 8, s->timestamp_ms);
+        sq_bind_u64(st, 9, s->used_ms);
+        sq_bind_u64(st, 10, s->used_index);
+        sq_bind_u64(st, 11, kv_session_crc(s));
     }
     return sq_done(st, err);
 }

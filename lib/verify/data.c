@@ -49,15 +49,39 @@ static uint64_t row_hash(const struct row *row)
     return hash ? hash : 1;
 }
 
-static uint64_t put_hash(const struct entry *e)
+static void row_note(struct data_directory *d, struct data_line *line, const struct entry *e,
+                     const struct command *c, struct slice key, struct slice value)
+{
+    struct row row = {.key = key, .value = value, .version = e->index, .timestamp_ms = c->wall_ms};
+    if (d->row_count == d->row_room) {
+        d->row_room = d->row_room ? 2 * d->row_room : 1024;
+        d->rows = mem_realloc(d->rows, sizeof(d->rows[0]) * d->row_room);
+    }
+    d->rows[d->row_count++] = row_hash(&row);
+    line->row_count++;
+}
+
+/* What the entry puts. */
+static void rows_note(struct data_directory *d, struct data_line *line, const struct entry *e)
 {
     struct command c;
-    if (e->kind != RAFT_NORMAL || command_decode(slice_of(e->data, e->size), &c, NULL) != 0 ||
-        c.op != COMMAND_PUT)
-        return 0;
-    struct row row = {
-        .key = c.key, .value = c.value, .version = e->index, .timestamp_ms = c.wall_ms};
-    return row_hash(&row);
+    struct command_write w;
+    line->rows_at = d->row_count;
+    if (e->kind != RAFT_NORMAL || command_decode(slice_of(e->data, e->size), &c, NULL) != 0)
+        return;
+    if (c.op == COMMAND_PUT)
+        row_note(d, line, e, &c, c.key, c.value);
+    for (struct slice rest = c.writes; command_write_next(&rest, &w);)
+        if (w.op == COMMAND_PUT)
+            row_note(d, line, e, &c, w.key, w.value);
+}
+
+static bool line_puts(const struct data_directory *d, const struct data_line *line, uint64_t hash)
+{
+    for (uint32_t i = 0; i < line->row_count; i++)
+        if (d->rows[line->rows_at + i] == hash)
+            return true;
+    return false;
 }
 
 static void membership_note(struct data_directory *d, raft_index index, const struct membership *m)
@@ -84,8 +108,9 @@ static void line_add(struct data_directory *d, const struct entry *e)
         d->lines = mem_realloc(d->lines, sizeof(d->lines[0]) * d->line_room);
     }
     memset(&d->lines[d->line_count], 0, sizeof(d->lines[0]) * (at - d->line_count));
-    d->lines[at] = (struct data_line){
-        .term = e->term, .hash = hash64(e->data, e->size, e->kind), .row = put_hash(e)};
+    struct data_line *line = &d->lines[at];
+    *line = (struct data_line){.term = e->term, .hash = hash64(e->data, e->size, e->kind)};
+    rows_note(d, line, e);
     d->line_count = at + 1;
 }
 
@@ -145,7 +170,7 @@ static void row_seen(void *self, const struct row *row)
 {
     struct rows_look *l = self;
     const struct data_line *line = data_line_at(l->d, row->version);
-    if (!line || line->row == row_hash(row) || l->told++ >= ROWS_TOLD_MAX)
+    if (!line || line_puts(l->d, line, row_hash(row)) || l->told++ >= ROWS_TOLD_MAX)
         return;
     struct buf key;
     buf_init(&key, 512);
@@ -153,7 +178,7 @@ static void row_seen(void *self, const struct row *row)
     inspect_tell(&l->d->in, FINDING_WRONG, l->file,
                  "table kv, key %s: entry %" PRIu64 ", which is its version, %s",
                  (const char *)key.data, row->version,
-                 line->row ? "puts another key, value or timestamp" : "puts nothing");
+                 line->row_count > 0 ? "puts another key, value or timestamp" : "puts nothing");
     buf_release(&key);
 }
 
@@ -320,6 +345,7 @@ static void directory_look(struct data_directory *d)
 static void directory_release(struct data_directory *d)
 {
     mem_free(d->lines);
+    mem_free(d->rows);
     mem_free(d->memberships);
     mem_free(d->states);
 }

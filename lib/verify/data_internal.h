@@ -7,9 +7,10 @@
 
 /* An entry of the log. */
 struct data_line {
-    raft_term term; /* 0: the entry is missing or damaged */
-    uint64_t hash;  /* of kind and payload */
-    uint64_t row;   /* of the row that a put leaves; 0: no put */
+    raft_term term;     /* 0: the entry is missing or damaged */
+    uint64_t hash;      /* of kind and payload */
+    size_t rows_at;     /* of the rows that it puts, in data_directory.rows … */
+    uint32_t row_count; /* … 0: no put */
 };
 
 /* A configuration entry of the log. */
@@ -32,6 +33,8 @@ struct data_directory {
     struct log_facts log;
     struct data_line *lines; /* lines[i] is entry log.base + 1 + i */
     size_t line_count, line_room;
+    uint64_t *rows; /* hashes of the rows that entries put */
+    size_t row_count, row_room;
     struct data_membership *memberships;
     size_t membership_count, membership_room;
     struct data_state *states; /* states[0] is the state in force, if has_state */

@@ -113,7 +113,8 @@ static bool session_same(const struct session *a, const struct session *b)
     return a->seq == b->seq && a->fingerprint == b->fingerprint && a->status == b->status &&
            a->existed == b->existed && a->version == b->version &&
            a->timestamp_ms == b->timestamp_ms && a->used_ms == b->used_ms &&
-           a->used_index == b->used_index;
+           a->used_index == b->used_index &&
+           memcmp(a->batch_existed, b->batch_existed, sizeof(a->batch_existed)) == 0;
 }
 
 static void session_differs(const struct comparison *c, const struct session *s, const char *how,

@@ -151,7 +151,7 @@ END
     local node method
     for node in "$LEADER" "$FOLLOWER"; do
         printf '%s\n' / /nowhere /kv2 /status/ /Status /kvv/a /members/ /members/a/b /debug \
-            /debug/ /debug/nothing /raft /raft/ //kv/a /kv%2Fa /.. /metrics/x /batch |
+            /debug/ /debug/nothing /raft /raft/ //kv/a /kv%2Fa /.. /metrics/x /batch/ /batches |
             all_refused 404 not_found "$node" GET
         printf '%s\n' /members/x/y/promote /members//promote /members/x/demote |
             all_refused 404 not_found "$node" POST

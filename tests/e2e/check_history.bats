@@ -137,7 +137,7 @@ END
 | no operations in it
 \n\n| no operations in it
 hello\n|1: the line does not begin with "INFO  jepsen.util - ", nor is it JSON or EDN
-{"process":1,"type":"invoke","op":"get","key":"k"}\n{"process":1,"ty|2: column 17: the line ends in a string (the file ends in this line)
+{"process":1,"type":"invoke","op":"get","key":"k"}\n{"process":1,"ty|2: column 17: the text ends in a string (the file ends in this line)
 {"process":1,"type":"invoke","op":"get","key":"k"}\n{"process":1,"type":"invoke","op":"get","key":"k"}\n|2: process 1 invokes while its operation of line 1 has not returned
 {"process":1,"type":"invoke","op":"get","key":"k"}\n{"process":1,"type":"info"}\n{"process":1,"type":"invoke","op":"get","key":"k"}\n|3: process 1 goes on after an outcome that it does not know
 [{:process 1, :type :invoke, :f :read, :value nil}\n|2: the file ends, and its vector is not closed

@@ -71,6 +71,18 @@ nothing_left() {
     nothing_left
 }
 
+@test "run: leaders are killed and handed over, batches" {
+    run check run --time 6s --seed 15 --faults kill,partition,transfer --workload batch --report "$PWD/report"
+    assert_success
+    assert_line --regexp '^history +[0-9]+ operations in [0-9]+ parts?, [0-9]+ by index'
+    assert_line --regexp '^result +ok$'
+    jq -es '(map(select(.op == "batch" and .type == "ok")) | length > 20) and
+        (map(select(.op == "batch" and .type == "invoke")) | all(.ops | length == 5)) and
+        (map(select(.op == "scan" and .type == "ok")) | all(.items | length == 0 or length == 5))' \
+        report/history.jsonl >/dev/null
+    nothing_left
+}
+
 @test "run: disks and clocks fail where nodes make it so, banks" {
     run check run --time 6s --seed 14 --faults disk-stall,disk-error,clock-jump --workload bank
     assert_success

@@ -221,6 +221,32 @@ static void fuzz_quote(struct slice bytes)
     buf_release(&text);
 }
 
+/* Refused in words, or what a command takes, and says again. */
+static void fuzz_batch(struct slice body)
+{
+    struct buf writes, text;
+    struct api_error e;
+    struct api_batch_reply reply;
+    struct apply_result result = {.version = 1};
+    uint32_t count;
+    int rc = api_batch_decode(body, LIMIT_VALUE_BYTES_DEFAULT, &writes, &count, &e);
+    FUZZ_CHECK(rc == e.code);
+    if (rc != 0) {
+        FUZZ_CHECK((rc == ERR_BAD_REQUEST || rc == ERR_TOO_LARGE) && e.message[0]);
+        return;
+    }
+    struct command c = {.op = COMMAND_BATCH, .write_count = count, .writes = slice_of_buf(&writes)};
+    uint8_t *bytes = mem_alloc(command_encoded_bytes(&c));
+    command_encode(&c, bytes); /* asserts */
+    mem_free(bytes);
+    buf_init(&text, TEXT_MAX);
+    FUZZ_CHECK(api_batch_reply_encode(slice_of_buf(&writes), &result, &text) == 0);
+    FUZZ_CHECK(api_batch_reply_decode(slice_of_buf(&text), &reply, NULL) == 0);
+    FUZZ_CHECK(reply.puts + reply.deletes == count && reply.deleted == 0);
+    buf_release(&text);
+    buf_release(&writes);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     uint8_t choice = fuzz_choose(&data, &size);
@@ -236,6 +262,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     case 'c': fuzz_cursor(body); break;
     case 'C': fuzz_cursor_raw(body); break;
     case 'q': fuzz_quote(body); break;
+    case 'b': fuzz_batch(body); break;
     default: return -1;
     }
     return 0;

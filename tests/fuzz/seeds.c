@@ -147,6 +147,8 @@ static void api_seeds(struct buf *b)
     seed_buf('c', b);
     seed('C', "\1\3\1\0\1\0\1\0\2\0abab", 14);
     seed('q', "a\"\\\0\xc3\xa9\xff", 7);
+    seed_text('b', "{\"ops\":[{\"op\":\"put\",\"key\":\"b\",\"value\":\"\\u00e9\"},"
+                   "{\"op\":\"delete\",\"key_base64\":\"YQ==\"}]}");
 }
 
 static void target_seeds(void)
@@ -185,6 +187,20 @@ static void command_seeds(struct buf *b)
     c.expire[0] = slice_str("one");
     c.expire[1] = slice_str("two");
     command_seed(&c);
+    const struct command_write writes[] = {
+        {COMMAND_PUT, slice_str("a"), slice_str("1")},
+        {COMMAND_DELETE, slice_str("b"), slice_of(NULL, 0)},
+    };
+    buf_clear(b);
+    for (size_t i = 0; i < 2; i++)
+        command_write_append(b, &writes[i]);
+    c = (struct command){.op = COMMAND_BATCH,
+                         .client = slice_str("client"),
+                         .seq = 3,
+                         .write_count = 2,
+                         .writes = slice_of(b->data, b->len)};
+    command_seed(&c);
+    buf_clear(b);
     struct membership m = {.configuration = {.count = 2,
                                              .members = {{.id = 1, .flags = RAFT_VOTER},
                                                          {.id = 2, .flags = RAFT_AUTO_PROMOTE}}}};

@@ -14,7 +14,7 @@ else
     echo "faults: nodes do not know --enable-faults: disks, clocks and crash are left out" >&2
 fi
 faults+=(kill+partition pause+partition lossy+membership transfer+partition slow+kill-all)
-workloads=(register append set bank scan)
+workloads=(register append set bank scan batch)
 
 result=$(mktemp)
 trap 'rm -f "$result"' EXIT

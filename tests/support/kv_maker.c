@@ -62,6 +62,44 @@ static struct slice random_text(struct prng *p, uint8_t *room, size_t len)
     return slice_of(room, len);
 }
 
+struct command make_batch(struct buf *room, const struct command_write *writes, uint32_t count)
+{
+    buf_clear(room);
+    for (uint32_t i = 0; i < count; i++)
+        ASSERT(command_write_append(room, &writes[i]) == 0);
+    return (struct command){.op = COMMAND_BATCH,
+                            .wall_ms = 1000,
+                            .write_count = count,
+                            .writes = slice_of(room->data, room->len)};
+}
+
+/* In `room` itself, encoded as make_batch would. */
+static void random_batch(struct prng *p, struct command *c, uint8_t *room, size_t room_bytes)
+{
+    struct buf writes;
+    buf_init(&writes, room_bytes);
+    c->op = COMMAND_BATCH;
+    uint32_t wanted = 1 + (uint32_t)prng_below(p, prng_chance(p, 1, 8) ? LIMIT_BATCH_WRITES : 6);
+    for (uint32_t i = 0; i < wanted; i++) {
+        uint8_t key[6], value[40];
+        prng_fill(p, key + 2, sizeof(key) - 2);
+        key[0] = (uint8_t)(i >> 8);
+        key[1] = (uint8_t)i;
+        prng_fill(p, value, sizeof(value));
+        struct command_write w = {.op = COMMAND_DELETE, .key = slice_of(key, sizeof(key))};
+        if (prng_chance(p, 1, 2)) {
+            w.op = COMMAND_PUT;
+            w.value = slice_of(value, prng_below(p, sizeof(value)));
+        }
+        if (command_write_append(&writes, &w) != 0)
+            break;
+        c->write_count++;
+    }
+    memcpy(room, writes.data, writes.len);
+    c->writes = slice_of(room, writes.len);
+    buf_release(&writes);
+}
+
 struct command make_random_command(struct prng *p, uint8_t *room, size_t room_bytes)
 {
     struct command c = {.wall_ms = prng_next(p), .cluster_time_ms = prng_next(p)};
@@ -73,6 +111,14 @@ struct command make_random_command(struct prng *p, uint8_t *room, size_t room_by
             c.expire[i] = random_text(p, room, 1 + prng_below(p, COMMAND_CLIENT_BYTES));
             room += c.expire[i].len;
         }
+        return c;
+    }
+    if (prng_chance(p, 1, 5)) {
+        if (prng_chance(p, 1, 2)) {
+            c.client = random_text(p, room, 1 + prng_below(p, COMMAND_CLIENT_BYTES));
+            c.seq = 1 + prng_below(p, UINT64_MAX);
+        }
+        random_batch(p, &c, room + c.client.len, room_bytes - c.client.len);
         return c;
     }
     c.op = prng_chance(p, 1, 3) ? COMMAND_DELETE : COMMAND_PUT;
@@ -145,7 +191,8 @@ bool session_equal(const struct session *a, const struct session *b)
     return strcmp(a->client, b->client) == 0 && a->seq == b->seq &&
            a->fingerprint == b->fingerprint && a->status == b->status && a->existed == b->existed &&
            a->version == b->version && a->timestamp_ms == b->timestamp_ms &&
-           a->used_ms == b->used_ms && a->used_index == b->used_index;
+           a->used_ms == b->used_ms && a->used_index == b->used_index &&
+           memcmp(a->batch_existed, b->batch_existed, sizeof(a->batch_existed)) == 0;
 }
 
 bool membership_equal(const struct membership *a, const struct membership *b)

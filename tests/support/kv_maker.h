@@ -11,6 +11,8 @@
 /* Texts live as long as the command does. */
 struct command make_put(const char *key, const char *value);
 struct command make_delete(const char *key);
+/* Its writes stand in `room`; keys in ascending order. */
+struct command make_batch(struct buf *room, const struct command_write *writes, uint32_t count);
 struct command make_expire(const char *const *clients, uint32_t count, uint64_t cluster_time_ms);
 /* The same with a session, or a condition. */
 struct command with_client(struct command c, const char *client, uint64_t seq);

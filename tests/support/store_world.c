@@ -118,7 +118,8 @@ static bool same_answer(const struct apply_result *a, const struct apply_result 
 {
     return a->index == b->index && a->status == b->status && a->replayed == b->replayed &&
            a->existed == b->existed && a->version == b->version &&
-           a->timestamp_ms == b->timestamp_ms;
+           a->timestamp_ms == b->timestamp_ms &&
+           memcmp(a->batch_existed, b->batch_existed, sizeof(a->batch_existed)) == 0;
 }
 
 static int apply(struct world *w, struct entry *e, struct err *err)

@@ -136,9 +136,9 @@ static void reads_edn_and_logs(void)
 static void refuses(void)
 {
     static const struct row rows[] = {
-        {"{\"process\":1", "x:1: column 13: the line ends where '}' is wanted behind the members "
+        {"{\"process\":1", "x:1: column 13: the text ends where '}' is wanted behind the members "
                            "(the file ends in this line)"},
-        {PUT "}\n" IN "\"put\",\"key\":\"k", "x:2: column 49: the line ends in a string"},
+        {PUT "}\n" IN "\"put\",\"key\":\"k", "x:2: column 49: the text ends in a string"},
         {"{\"process\":1,}", "x:1: column 14: '\"' is wanted for a string"},
         {"{\"process\":-1}", "whole number from 0 to 4294967294"},
         {"{\"process\":99999999999}", "a number above 4294967294"},

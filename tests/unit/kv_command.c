@@ -19,7 +19,8 @@ static bool command_equal(const struct command *a, const struct command *b)
                  a->cluster_time_ms == b->cluster_time_ms && slice_equal(a->client, b->client) &&
                  a->seq == b->seq && slice_equal(a->key, b->key) &&
                  slice_equal(a->value, b->value) && a->condition == b->condition &&
-                 a->expected == b->expected && a->expire_count == b->expire_count;
+                 a->expected == b->expected && a->expire_count == b->expire_count &&
+                 a->write_count == b->write_count && slice_equal(a->writes, b->writes);
     for (uint32_t i = 0; equal && i < a->expire_count; i++)
         equal = slice_equal(a->expire[i], b->expire[i]);
     return equal;
@@ -43,10 +44,21 @@ static bool strict(const uint8_t *bytes, size_t len, bool *accepted)
     return same;
 }
 
+static uint8_t batch_bytes[256];
+
 static struct command samples(size_t i, bool *last)
 {
     static const char *const clients[] = {"a", "client-2", "x y z"};
-    *last = i == 9;
+    static const struct command_write writes[] = {
+        {COMMAND_PUT, {(const uint8_t *)"a", 1}, {(const uint8_t *)"1", 1}},
+        {COMMAND_DELETE, {(const uint8_t *)"ab", 2}, {NULL, 0}},
+        {COMMAND_PUT, {(const uint8_t *)"b", 1}, {NULL, 0}},
+    };
+    static struct buf room;
+    buf_init(&room, sizeof(batch_bytes));
+    room.data = batch_bytes;
+    room.cap = sizeof(batch_bytes) - 1;
+    *last = i == 11;
     switch (i) {
     case 0: return make_put("k", "v");
     case 1: return make_put("k", "");
@@ -57,6 +69,8 @@ static struct command samples(size_t i, bool *last)
     case 6: return with_version(with_client(make_delete("key"), "c", 1), UINT64_MAX);
     case 7: return with_time(make_delete("key"), UINT64_MAX, UINT64_MAX);
     case 8: return make_expire(clients, 1, 5);
+    case 9: return make_batch(&room, writes, 1);
+    case 10: return with_client(make_batch(&room, writes, 3), "client", 3);
     default: return make_expire(clients, 3, UINT64_MAX);
     }
 }
@@ -227,7 +241,7 @@ static void test_fuzz(void)
         prng_fill(&p, bytes, len);
         if (len > 1) {
             bytes[0] = 1;
-            bytes[1] = (uint8_t)(1 + prng_below(&p, 3));
+            bytes[1] = (uint8_t)(1 + prng_below(&p, 4));
         }
         all_strict = strict(bytes, len, &accepted) && all_strict;
     }

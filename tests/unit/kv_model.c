@@ -60,7 +60,7 @@ static void model_drop_session(struct model *m, const struct session *s)
     m->sessions[s - m->sessions] = m->sessions[--m->session_count];
 }
 
-static void model_write(struct model *m, const struct command *c, struct apply_result *r)
+static void model_single(struct model *m, const struct command *c, struct apply_result *r)
 {
     struct model_row *row = model_find(m, c->key);
     uint64_t version = row ? row->version : 0;
@@ -91,6 +91,25 @@ static void model_write(struct model *m, const struct command *c, struct apply_r
     row->timestamp_ms = c->wall_ms;
 }
 
+static void model_write(struct model *m, const struct command *c, struct apply_result *r)
+{
+    if (c->op != COMMAND_BATCH) {
+        model_single(m, c, r);
+        return;
+    }
+    struct slice rest = c->writes;
+    struct command_write w;
+    for (uint32_t i = 0; command_write_next(&rest, &w); i++) {
+        struct apply_result one = {.index = r->index};
+        struct command single = {.op = w.op, .wall_ms = c->wall_ms, .key = w.key, .value = w.value};
+        model_single(m, &single, &one);
+        if (one.existed)
+            r->batch_existed[i / 8] |= (uint8_t)(1u << i % 8);
+    }
+    r->version = r->index;
+    r->timestamp_ms = c->wall_ms;
+}
+
 static void model_session_write(struct model *m, const struct command *c, struct apply_result *r)
 {
     struct session *s = model_session(m, c->client);
@@ -106,6 +125,7 @@ static void model_session_write(struct model *m, const struct command *c, struct
         r->existed = s->existed;
         r->version = s->version;
         r->timestamp_ms = s->timestamp_ms;
+        memcpy(r->batch_existed, s->batch_existed, sizeof(r->batch_existed));
         s->used_ms = m->now_ms;
         s->used_index = r->index;
     } else {
@@ -129,6 +149,7 @@ static void model_session_write(struct model *m, const struct command *c, struct
         s->existed = r->existed;
         s->version = r->version;
         s->timestamp_ms = r->timestamp_ms;
+        memcpy(s->batch_existed, r->batch_existed, sizeof(r->batch_existed));
         s->used_ms = m->now_ms;
         s->used_index = r->index;
     }
@@ -192,6 +213,34 @@ static struct slice random_key(struct world *w, uint8_t room[KEY_MAX], bool may_
     return slice_of(room, len);
 }
 
+static int by_key(const void *a, const void *b)
+{
+    return slice_compare(((const struct command_write *)a)->key,
+                         ((const struct command_write *)b)->key);
+}
+
+/* Distinct keys in order; often such as are there. */
+static struct command random_batch(struct world *w, const char *value, struct buf *room)
+{
+    enum { WRITES = 20 };
+    uint8_t keys[WRITES][KEY_MAX];
+    struct command_write writes[WRITES];
+    uint32_t count = 0, wanted = 1 + (uint32_t)below(w, WRITES);
+    for (uint32_t i = 0; i < wanted; i++) {
+        bool deletes = below(w, 3) == 0;
+        writes[i] = (struct command_write){
+            .op = deletes ? COMMAND_DELETE : COMMAND_PUT,
+            .key = random_key(w, keys[i], false),
+            .value = deletes ? slice_of(NULL, 0) : slice_str(value),
+        };
+    }
+    qsort(writes, wanted, sizeof(writes[0]), by_key);
+    for (uint32_t i = 0; i < wanted; i++)
+        if (count == 0 || slice_compare(writes[count - 1].key, writes[i].key) != 0)
+            writes[count++] = writes[i];
+    return make_batch(room, writes, count);
+}
+
 static struct entry *random_write(struct world *w, raft_index index)
 {
     static const char *const clients[CLIENTS] = {"a", "b", "c", "d", "e", "f"};
@@ -207,12 +256,18 @@ static struct entry *random_write(struct world *w, raft_index index)
         return make_entry(&x, index, w->rig.term);
     }
     struct command c = below(w, 3) == 0 ? make_delete("") : make_put("", below(w, 9) ? value : "");
+    struct buf room;
+    buf_init(&room, 4096);
+    bool batch = below(w, 4) == 0;
+    if (batch)
+        c = random_batch(w, value, &room);
     c = with_time(c, w->wall_ms, cluster_ms);
-    c.key = random_key(w, key, false);
-    const struct model_row *row = model_find(&w->model, c.key);
-    if (below(w, 4) == 0)
+    if (!batch)
+        c.key = random_key(w, key, false);
+    const struct model_row *row = batch ? NULL : model_find(&w->model, c.key);
+    if (!batch && below(w, 4) == 0)
         c = with_version(c, row && below(w, 2) ? row->version : 1 + below(w, index));
-    else if (c.op == COMMAND_PUT && below(w, 5) == 0)
+    else if (c.op == COMMAND_PUT && below(w, 5) == 0) /* batches have no conditions */
         c = with_absent(c);
     if (below(w, 2) == 0) {
         const char *client = clients[below(w, CLIENTS)];
@@ -220,7 +275,9 @@ static struct entry *random_write(struct world *w, raft_index index)
         uint64_t seq = s ? s->seq + 2 - below(w, 4) : 1 + below(w, 2) * below(w, 2);
         c = with_client(c, client, seq > 0 ? seq : 1);
     }
-    return make_entry(&c, index, w->rig.term);
+    struct entry *e = make_entry(&c, index, w->rig.term);
+    buf_release(&room);
+    return e;
 }
 
 static struct entry *random_entry(struct world *w)
@@ -254,7 +311,8 @@ static bool answer_equal(const struct apply_result *a, const struct apply_result
 {
     return a->index == b->index && a->status == b->status && a->replayed == b->replayed &&
            a->existed == b->existed && a->version == b->version &&
-           a->timestamp_ms == b->timestamp_ms;
+           a->timestamp_ms == b->timestamp_ms &&
+           memcmp(a->batch_existed, b->batch_existed, sizeof(a->batch_existed)) == 0;
 }
 
 static void step_apply(struct world *w)

@@ -313,9 +313,20 @@ static void test_lost(void)
 static void test_sessions(void)
 {
     static const char *const changes[] = {
-        "client='else'", "client=''",         "seq=seq+1",  "fingerprint=fingerprint+1",
-        "status=1",      "existed=1-existed", "version=77", "timestamp=timestamp+1",
-        "used_ms=1",     "used_index=3",      "crc=crc+1",  "seq='x'",
+        "client='else'",
+        "client=''",
+        "seq=seq+1",
+        "fingerprint=fingerprint+1",
+        "status=1",
+        "existed=1-existed",
+        "version=77",
+        "timestamp=timestamp+1",
+        "used_ms=1",
+        "used_index=3",
+        "crc=crc+1",
+        "seq='x'",
+        "batch_existed=x'01'",
+        "batch_existed=zeroblob(129)",
     };
     struct kv_rig rig;
     struct state_options options = kv_rig_options();

@@ -1,10 +1,10 @@
 /*
  * JSON (RFC 8259) read from the front, one token after the other, without a tree and without
- * allocation but for strings with escapes: a history has millions of small lines. Strict: what is
- * not JSON is refused with what was wanted.
+ * allocation but for strings with escapes: a history has millions of small lines, a batch a
+ * thousand small objects. Strict: what is not JSON is refused with what was wanted.
  */
-#ifndef RAFTKV_HISTORY_JSON_TEXT_H
-#define RAFTKV_HISTORY_JSON_TEXT_H
+#ifndef RAFTKV_BASE_JSON_TEXT_H
+#define RAFTKV_BASE_JSON_TEXT_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* JSON read from the front. */
-#include "lib/history/json_text.h"
+#include "lib/base/json_text.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -48,7 +48,7 @@ static bool want(struct json_text *t, uint8_t c, const char *where)
     if (take(t, c))
         return true;
     if (t->at == t->end)
-        return json_text_fail(t, "the line ends where '%c' is wanted %s", c, where);
+        return json_text_fail(t, "the text ends where '%c' is wanted %s", c, where);
     return json_text_fail(t, "'%c' is wanted %s", c, where);
 }
 
@@ -127,7 +127,7 @@ static bool escape(struct json_text *t)
 {
     static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
     if (t->at == t->end)
-        return json_text_fail(t, "the line ends in a string");
+        return json_text_fail(t, "the text ends in a string");
     uint8_t c = *t->at++;
     if (c == 'u')
         return unicode_escape(t);
@@ -168,7 +168,7 @@ bool json_text_string(struct json_text *t, struct slice *out)
         plain = slice_of(t->scratch->data, t->scratch->len);
     }
     if (t->at == t->end)
-        return json_text_fail(t, "the line ends in a string");
+        return json_text_fail(t, "the text ends in a string");
     if (*t->at != '"')
         return json_text_fail(t, "a control character in a string");
     if (bits & 0x80 && !utf8_valid(plain.data, plain.len))
