@@ -2,7 +2,7 @@
 # What the measuring scripts share: nodes in a directory of their own, a load for wrk, and cleaning
 # up. Sourced with their arguments [SECONDS [DIRECTORY]]. RAFTKV_BIN: where the programs are;
 # RAFTKV_PORT: the nodes take the three ports after it. wrk -s "$dir/load.lua" takes METHOD (GET or
-# PUT) and ORDER (order or random) from the environment; $url is the leader's.
+# PUT), ORDER (order or random) and QUERY ("" or with its ?) from the environment; $url is the leader's.
 
 bin=$(cd "${RAFTKV_BIN:-build/bin}" && pwd)
 dir=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/raftkv-load.XXXXXX")
@@ -16,13 +16,13 @@ cleanup() {
 trap cleanup EXIT
 
 cat >"$dir/load.lua" <<'LUA'
-local method, order = os.getenv("METHOD"), os.getenv("ORDER")
+local method, order, query = os.getenv("METHOD"), os.getenv("ORDER"), os.getenv("QUERY") or ""
 local body = method == "PUT" and string.rep("x", 100) or nil
 local requests, n = {}, 0
 function init()
     for i = 1, 100000 do
         local key = order == "random" and math.random(0, 99999) or i - 1
-        requests[i] = wrk.format(method, "/kv/key" .. key, nil, body)
+        requests[i] = wrk.format(method, "/kv/key" .. key .. query, nil, body)
     end
 end
 function request()
