@@ -111,7 +111,7 @@ units := $(unit_sources:%.c=$(OUT)/%)
 tools := $(tool_sources:%.c=$(OUT)/%)
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
-.PHONY: all units tools deps demo test test-all soak sim unit e2e asan ubsan tsan cov \
+.PHONY: all units tools deps demo test test-all bench-peers soak sim unit e2e asan ubsan tsan cov \
 	install clean format help FORCE
 all: $(archive) $(binaries)
 units: $(units)
@@ -226,6 +226,11 @@ asan ubsan tsan cov:
 	@cat $(BUILD)/reports/$@.txt
 	@test $@ != cov || scripts/cov.sh $(BUILD)/cov | tee -a $(BUILD)/reports/cov.txt
 
+bench-peers:
+	+@$(submake) all
+	@mkdir -p $(BUILD)/bench
+	@RAFTKV_BIN=$(BUILD)/bin RESULTS=$(BUILD)/bench/peers.jsonl scripts/bench_peers.sh | tee $(BUILD)/bench/peers.txt
+
 soak:
 	+@$(submake) all
 	+@$(submake) VARIANT=san all units tools
@@ -260,6 +265,7 @@ help:
 	@echo 'make test         lint, unit tests (address and undefined sanitizers), end-to-end tests'
 	@echo 'make test-all     the long version: a clang build, each sanitizer, soak'
 	@echo 'make sim          the simulator for SIM_TIME=60s'
+	@echo 'make bench-peers  the same work on this node, etcd and Redis, in turn (ROUNDS=5); skipped without them'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
 	@echo 'make fuzz         libFuzzer, FUZZ_SECONDS=10 each'
 	@echo 'make museum       known bugs put back one by one, and caught; BUGS="18 54" for some'

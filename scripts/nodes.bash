@@ -2,8 +2,8 @@
 # What the measuring scripts share: nodes in a directory of their own, a load for wrk, and cleaning
 # up. Sourced with their arguments [SECONDS [DIRECTORY]]. RAFTKV_BIN: where the programs are;
 # RAFTKV_PORT: the nodes take the three ports after it. wrk -s "$dir/load.lua" takes METHOD (GET,
-# PUT, or POST for batches of 100 puts) and ORDER (order or random) from the environment; $url is the
-# leader's.
+# PUT, or POST for batches of 100 puts), ORDER (order or random) and QUERY ("", or with its ?) from
+# the environment; $url is the leader's.
 
 bin=$(cd "${RAFTKV_BIN:-build/bin}" && pwd)
 dir=$(mktemp -d "${2:-${TMPDIR:-/tmp}}/raftkv-load.XXXXXX")
@@ -17,7 +17,7 @@ cleanup() {
 trap cleanup EXIT
 
 cat >"$dir/load.lua" <<'LUA'
-local method, order = os.getenv("METHOD"), os.getenv("ORDER")
+local method, order, query = os.getenv("METHOD"), os.getenv("ORDER"), os.getenv("QUERY") or ""
 local body = method == "PUT" and string.rep("x", 100) or nil
 local requests, n = {}, 0
 local function batch(b)
@@ -36,7 +36,8 @@ end
 function init()
     for i = 1, method == "POST" and 1000 or 100000 do
         local key = order == "random" and math.random(0, 99999) or i - 1
-        requests[i] = method == "POST" and batch(i - 1) or wrk.format(method, "/kv/key" .. key, nil, body)
+        requests[i] = method == "POST" and batch(i - 1) or
+            wrk.format(method, "/kv/key" .. key .. query, nil, body)
     end
 end
 function request()
