@@ -60,28 +60,6 @@ static void promises_are_kept(void)
     CHECK(writes > 0);
 }
 
-/* Runs that broke a promise once, and of what. */
-static void seeds_that_failed(void)
-{
-    static const struct {
-        uint64_t seed;
-        const char *what;
-    } failed[] = {
-        {108455, "a stopped leader that knows of no later member took a lost one for replaced"},
-        {116976, "clients of a slow cluster asked so often that none was answered in time"},
-        {131003, "a member was lost beside a change that a stopped leader did not know of"},
-        {243208, "a learner had the longest log, voters counted on it, and it did not stand"},
-    };
-    static struct sim_result result;
-    for (size_t i = 0; i < sizeof(failed) / sizeof(failed[0]); i++) {
-        struct sim_setup setup = {.seed = failed[i].seed};
-        case_row("seed %" PRIu64 ": %s", failed[i].seed, failed[i].what);
-        sim_run(&setup, &result);
-        if (result.violated)
-            case_fail("%s", result.what);
-    }
-}
-
 /* A part of a run is that run, as far as it goes. */
 static void until_a_time(void)
 {
@@ -189,7 +167,6 @@ static void words(void)
 static const struct test_case cases[] = {
     {"the same seed is the same run", same_seed_same_run},
     {"promises are kept", promises_are_kept},
-    {"seeds that failed once", seeds_that_failed},
     {"a run until a time", until_a_time},
     {"1 to 7 voters", number_of_voters},
     {"the smallest run that fails", smallest_run},
