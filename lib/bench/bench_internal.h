@@ -114,8 +114,7 @@ void bench_client_reply(void *client, const struct channel_reply *reply);
 /* Interrupted: what it had asked for has no answer. */
 void bench_client_give_up(struct bench_client *c);
 /* client.c -> worker.c: the operation is over. `pause`: the client rests before the next one. */
-void worker_ended(struct worker *w, struct bench_client *c, const struct figures_end *end,
-                  bool pause);
+void worker_ended(struct worker *w, struct bench_client *c, struct figures_end *end, bool pause);
 
 /* What a reply says of an operation: an answer, an error, or a write of unknown outcome. */
 void outcome_of(enum bench_op op, bool writing, const struct channel_reply *reply,

@@ -30,6 +30,7 @@ void figures_add(struct figures *f, const struct figures_end *end)
     struct figures_op *op = &f->ops[end->op];
     if (end->begun && end->code == 0) {
         hist_record(&op->latency, end->latency_us);
+        op->late += end->late;
         op->absent += end->absent;
         op->unmet += end->unmet;
     } else if (end->unknown) {
@@ -42,6 +43,7 @@ void figures_add(struct figures *f, const struct figures_end *end)
 static void merge_op(struct figures_op *into, const struct figures_op *from)
 {
     hist_merge(&into->latency, &from->latency);
+    into->late += from->late;
     into->absent += from->absent;
     into->unmet += from->unmet;
     for (unsigned k = 0; k < FIGURES_KINDS; k++) {
@@ -80,6 +82,11 @@ uint64_t figures_errors(const struct figures_op *f)
 uint64_t figures_unknown(const struct figures_op *f)
 {
     return sum(f->unknown);
+}
+
+double figures_rate(const struct figures_op *f, uint64_t measured_us)
+{
+    return measured_us > 0 ? (double)(f->latency.count - f->late) * 1e6 / (double)measured_us : 0;
 }
 
 uint64_t figures_total(const struct figures_op *f)

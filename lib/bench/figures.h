@@ -20,6 +20,7 @@ enum {
 
 struct figures_op {
     struct hist latency; /* of what was answered, in µs; its count is theirs */
+    uint64_t late;       /* answered when the measured time was over: not in the rate */
     uint64_t absent;     /* answered: no such key */
     uint64_t unmet;      /* answered: the condition did not hold */
     uint64_t errors[FIGURES_KINDS], unknown[FIGURES_KINDS];
@@ -35,6 +36,7 @@ struct figures_end {
     int code;     /* enum err_code; 0: answered */
     bool unknown; /* it failed, and may have been applied */
     bool absent, unmet;
+    bool late;  /* the measured time was over */
     bool begun; /* false: FIGURES_NOT_BEGUN */
     uint64_t latency_us;
 };
@@ -45,6 +47,7 @@ void figures_merge(struct figures *into, const struct figures *from);
 void figures_of(const struct figures *f, unsigned op, struct figures_op *out);
 uint64_t figures_errors(const struct figures_op *f);
 uint64_t figures_unknown(const struct figures_op *f);
+double figures_rate(const struct figures_op *f, uint64_t measured_us); /* answers a second */
 uint64_t figures_total(const struct figures_op *f); /* answered, errors, unknown */
 /* "timeout", "no_reply", "not_begun", … */
 const char *figures_kind_name(unsigned kind);

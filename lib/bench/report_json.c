@@ -58,7 +58,7 @@ static void put_kinds(FILE *out, const char *name, const uint64_t kinds[FIGURES_
     fputc('}', out);
 }
 
-static void put_op(FILE *out, const struct figures_op *f, double seconds)
+static void put_op(FILE *out, const struct figures_op *f, uint64_t measured_us)
 {
     const struct hist *h = &f->latency;
     fprintf(out,
@@ -67,7 +67,7 @@ static void put_op(FILE *out, const struct figures_op *f, double seconds)
             figures_total(f), h->count, f->absent, f->unmet, figures_errors(f), figures_unknown(f));
     put_kinds(out, "error_kinds", f->errors);
     put_kinds(out, "unknown_kinds", f->unknown);
-    fprintf(out, ",\"rate\":%.3f", seconds > 0 ? (double)h->count / seconds : 0);
+    fprintf(out, ",\"rate\":%.3f", figures_rate(f, measured_us));
     if (h->count > 0)
         fprintf(out,
                 ",\"mean_us\":%.1f,\"p50_us\":%" PRIu64 ",\"p95_us\":%" PRIu64
@@ -87,7 +87,7 @@ static void put_ops(FILE *out, const struct bench_report *b)
         if (op < FIGURES_ALL && figures_total(f) == 0)
             continue;
         fprintf(out, "%s\"%s\":", comma, figures_op_name(op));
-        put_op(out, f, (double)b->measured_us / 1e6);
+        put_op(out, f, b->measured_us);
         comma = ",";
     }
     fputc('}', out);

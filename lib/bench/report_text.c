@@ -50,13 +50,14 @@ static void print_times(FILE *out, const struct bench_result *r)
     fputc('\n', out);
 }
 
-static void print_latencies(FILE *out, const char *name, const struct figures_op *f, double seconds)
+static void print_latencies(FILE *out, const char *name, const struct figures_op *f,
+                            uint64_t measured_us)
 {
     static const double quantiles[] = {0.5, 0.95, 0.99, 0.999};
     const struct hist *h = &f->latency;
     char text[TEXT_LATENCY_BYTES];
     fprintf(out, "%-12s %10" PRIu64 " %9.0f/s %8" PRIu64 " %8" PRIu64, name, h->count,
-            seconds > 0 ? (double)h->count / seconds : 0, figures_errors(f), figures_unknown(f));
+            figures_rate(f, measured_us), figures_errors(f), figures_unknown(f));
     text_latency(h->count ? (double)h->sum_us / (double)h->count : 0, text, sizeof(text));
     fprintf(out, " %8s", h->count ? text : "-");
     for (size_t i = 0; i < sizeof(quantiles) / sizeof(quantiles[0]); i++) {
@@ -77,7 +78,7 @@ static void print_table(FILE *out, const struct bench_result *r, struct figures_
         if (op < FIGURES_ALL && figures_total(f) == 0)
             continue;
         if (op < FIGURES_ALL || kinds != 1)
-            print_latencies(out, figures_op_name(op), f, (double)r->report->measured_us / 1e6);
+            print_latencies(out, figures_op_name(op), f, r->report->measured_us);
         kinds++;
     }
     fputc('\n', out);

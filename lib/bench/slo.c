@@ -131,17 +131,18 @@ int slo_parse(struct slo_set *set, const char *text, struct err *err)
 /* ---- judging ---- */
 
 /* false: there is nothing to say. */
-static bool value_of(const struct slo *s, const struct figures_op *f, double seconds, double *out)
+static bool value_of(const struct slo *s, const struct figures_op *f, uint64_t measured_us,
+                     double *out)
 {
     const struct hist *h = &f->latency;
     double total = (double)figures_total(f);
-    if (total == 0 || seconds <= 0)
+    if (total == 0 || measured_us == 0)
         return false;
     switch (s->metric) {
     case SLO_QUANTILE: *out = (double)hist_quantile(h, s->quantile); break;
     case SLO_MAX_LATENCY: *out = (double)h->max_us; break;
     case SLO_MEAN: *out = h->count ? (double)h->sum_us / (double)h->count : 0; break;
-    case SLO_RATE: *out = (double)h->count / seconds; return true;
+    case SLO_RATE: *out = figures_rate(f, measured_us); return true;
     case SLO_ERRORS:
         *out = 100 * (double)(figures_errors(f) + figures_unknown(f)) / total;
         return true;
@@ -164,7 +165,7 @@ enum slo_verdict slo_judge(struct slo_set *set, const struct figures *f, uint64_
     for (unsigned i = 0; i < set->count; i++) {
         struct slo *s = &set->list[i];
         figures_of(f, s->op, op);
-        if (!value_of(s, op, (double)measured_us / 1e6, &s->value))
+        if (!value_of(s, op, measured_us, &s->value))
             s->verdict = SLO_INCONCLUSIVE;
         else
             s->verdict = is_met(s) ? SLO_HELD : SLO_VIOLATED;

@@ -53,9 +53,9 @@ static void rest(struct worker *w, struct bench_client *c, uint64_t until_us)
     w->paused_end = &c->next_paused;
 }
 
-void worker_ended(struct worker *w, struct bench_client *c, const struct figures_end *end,
-                  bool pause)
+void worker_ended(struct worker *w, struct bench_client *c, struct figures_end *end, bool pause)
 {
+    end->late = c->begun_us + end->latency_us >= w->phase->to_us;
     count(w, c->begun_us, end);
     if (pause)
         rest(w, c, clock_now_us() + PAUSE_US);
