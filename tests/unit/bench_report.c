@@ -171,7 +171,7 @@ static void hdr_rises_to_the_maximum(void)
     for (; (end = strchr(line, '\n')) != NULL && *line != '#'; line = end + 1) {
         double value, percentile;
         unsigned long long count;
-        if (sscanf(line, "%lf %lf %llu", &value, &percentile, &count) != 3)
+        if (*line == '\n' || sscanf(line, "%lf %lf %llu", &value, &percentile, &count) != 3)
             continue;
         CHECK(value >= last_value && percentile > last_percentile && count >= last_count);
         CHECK((double)count + 1e-6 >= percentile * 1000);
