@@ -129,7 +129,7 @@ uint64_t keys_draw(struct keys_chooser *c, struct prng *p)
     case KEYS_UNIFORM: return prng_below(p, count);
     case KEYS_ZIPFIAN: return zipf_draw(&c->zipf, p) * SPREAD % count;
     case KEYS_SEQUENTIAL: return atomic_fetch_add(&c->keys->next, 1) % count;
-    case KEYS_LATEST: return count - zipf_draw(&c->zipf, p);
+    case KEYS_LATEST: break;
     }
-    ASSERT(false);
+    return count - zipf_draw(&c->zipf, p);
 }
