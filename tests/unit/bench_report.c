@@ -169,10 +169,12 @@ static void hdr_rises_to_the_maximum(void)
     unsigned long long last_count = 0;
     unsigned lines = 0;
     for (; (end = strchr(line, '\n')) != NULL && *line != '#'; line = end + 1) {
-        double value, percentile;
-        unsigned long long count;
-        if (*line == '\n' || sscanf(line, "%lf %lf %llu", &value, &percentile, &count) != 3)
+        char *at;
+        double value = strtod(line, &at);
+        if (*line == '\n' || at == line)
             continue;
+        double percentile = strtod(at, &at);
+        unsigned long long count = strtoull(at, NULL, 10);
         CHECK(value >= last_value && percentile > last_percentile && count >= last_count);
         CHECK((double)count + 1e-6 >= percentile * 1000);
         last_value = value;
