@@ -64,17 +64,10 @@ static char program_path[PATH_BYTES];
 /* raftkv-node beside this program. */
 static int find_program(void)
 {
-    if (program_text) {
+    if (program_text)
         snprintf(program_path, sizeof(program_path), "%s", program_text);
-    } else {
-        ssize_t len = readlink("/proc/self/exe", program_path, sizeof(program_path) - 16);
-        char *slash;
-        program_path[len > 0 ? len : 0] = '\0';
-        slash = strrchr(program_path, '/');
-        if (!slash)
-            return command_usage(&run_command, "raftkv-node is not found: use --node-program");
-        memcpy(slash + 1, "raftkv-node", sizeof("raftkv-node"));
-    }
+    else if (!program_beside("raftkv-node", program_path, sizeof(program_path)))
+        return command_usage(&run_command, "raftkv-node is not found: use --node-program");
     if (access(program_path, X_OK) == 0)
         return 0;
     return command_usage(&run_command, "--node-program: %s: %s", program_path, strerror(errno));

@@ -1,6 +1,6 @@
 /*
- * Log-linear buckets: values below 2^5 have one each; above, each power of two has 2^5 of equal
- * width, so that a bucket is at most 1/32 as wide as its values are large.
+ * Log-linear buckets: values below 2^7 have one each; above, each power of two has 2^7 of equal
+ * width, so that a bucket is at most 1/128 as wide as its values are large.
  */
 #include "lib/base/hist.h"
 
@@ -20,8 +20,7 @@ static unsigned bucket_of(uint64_t us)
     return at < HIST_BUCKETS && shift < HIST_BUCKETS >> HIST_SUB_BITS ? at : HIST_BUCKETS - 1;
 }
 
-/* The largest value that falls into the bucket. */
-static uint64_t upper_edge(unsigned bucket)
+uint64_t hist_upper_edge(unsigned bucket)
 {
     if (bucket < SUBS)
         return bucket;
@@ -65,7 +64,7 @@ uint64_t hist_quantile(const struct hist *h, double q)
     for (unsigned i = 0; i < HIST_BUCKETS - 1; i++) {
         seen += h->buckets[i];
         if (seen >= rank) {
-            uint64_t edge = upper_edge(i);
+            uint64_t edge = hist_upper_edge(i);
             return edge < h->max_us ? edge : h->max_us;
         }
     }
@@ -77,7 +76,7 @@ uint64_t hist_count_below(const struct hist *h, uint64_t us)
     if (us >= h->max_us)
         return h->count;
     uint64_t sum = 0;
-    for (unsigned i = 0; i < HIST_BUCKETS - 1 && upper_edge(i) <= us; i++)
+    for (unsigned i = 0; i < HIST_BUCKETS - 1 && hist_upper_edge(i) <= us; i++)
         sum += h->buckets[i];
     return sum;
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "lib/base/buf.h"
 #include "lib/base/check.h"
@@ -19,6 +20,28 @@ static bool show_version;
 static const struct opt version_option = {"version",          0, OPT_ASK, &show_version, NULL,
                                           "show the version", 0, 0,       NULL,          NULL};
 
+bool program_beside(const char *name, char *out, size_t bytes)
+{
+    ssize_t len = readlink("/proc/self/exe", out, bytes);
+    if (len <= 0 || (size_t)len == bytes)
+        return false;
+    out[len] = '\0';
+    char *file = strrchr(out, '/');
+    size_t room = file ? bytes - (size_t)(file + 1 - out) : 0;
+    if (strlen(name) >= room)
+        return false;
+    memcpy(file + 1, name, strlen(name) + 1);
+    return true;
+}
+
+/* "PROGRAM: COMMAND", or the program alone if its command has no name of its own. */
+static void print_who(const struct program_command *command)
+{
+    fprintf(stderr, "%s: ", running->name);
+    if (command != running->otherwise)
+        fprintf(stderr, "%s: ", command->name);
+}
+
 int command_usage(const struct program_command *command, const char *fmt, ...)
 {
     struct err err;
@@ -26,15 +49,18 @@ int command_usage(const struct program_command *command, const char *fmt, ...)
     va_start(ap, fmt);
     err_vset(&err, ERR_USAGE, fmt, ap);
     va_end(ap);
-    fprintf(stderr, "%s: %s: %s (see %s %s --help)\n", running->name, command->name, err.text,
-            running->name, command->name);
+    print_who(command);
+    fprintf(stderr, "%s (see %s%s%s --help)\n", err.text, running->name,
+            command == running->otherwise ? "" : " ",
+            command == running->otherwise ? "" : command->name);
     return EXIT_USAGE;
 }
 
 int command_failed(const struct program_command *command, const struct err *err)
 {
     fflush(stdout);
-    fprintf(stderr, "%s: %s: %s\n", running->name, command->name, err->text);
+    print_who(command);
+    fprintf(stderr, "%s\n", err->text);
     return err_exit_status(err->code);
 }
 
@@ -171,6 +197,13 @@ int program_main(const struct program *program, int argc, char **argv)
     running = program;
     set.option_count =
         join_options(options, program->options, program->option_count, &version_option, 1);
+    if (program->otherwise) {
+        struct opt own[OPTIONS_MAX];
+        size_t own_count = join_options(own, options, set.option_count, NULL, 0);
+        set.option_count = join_options(options, program->otherwise->options,
+                                        program->otherwise->option_count, own, own_count);
+        set.usage = "[options] | COMMAND …";
+    }
     if (stdfd_open(&err) != 0 || parse_globals(&set, argc, argv, &rest, &help, &err) != 0)
         return complain(&err);
     if (help)
@@ -179,8 +212,15 @@ int program_main(const struct program *program, int argc, char **argv)
         printf("%s " RAFTKV_VERSION "\n", program->name);
         return finish(EXIT_DONE);
     }
+    if (rest == 0 && program->otherwise)
+        return run(program->otherwise, 0, NULL);
     if (rest == 0) {
         fprintf(stderr, "%s: a command is missing (see %s --help)\n", program->name, program->name);
+        return EXIT_USAGE;
+    }
+    if (program->otherwise && rest < argc - 1) {
+        fprintf(stderr, "%s: the options of '%.64s' stand behind it (see %s --help)\n",
+                program->name, argv[argc - rest], program->name);
         return EXIT_USAGE;
     }
     argv += argc - rest;

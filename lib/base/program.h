@@ -8,6 +8,7 @@
 #ifndef RAFTKV_BASE_PROGRAM_H
 #define RAFTKV_BASE_PROGRAM_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "lib/base/err.h"
@@ -43,11 +44,18 @@ struct program {
     const struct opt *options; /* global ones, to stand before or behind a command's name */
     size_t option_count;
     const struct program_command *const *commands; /* NULL-terminated */
-    const char *footer;                            /* of --help, behind the list of commands */
+    /* What the program does when no command is named, NULL: one must be. Its options stand in the
+     * program's --help; it is not in `commands`, and a first operand is a command's name. */
+    const struct program_command *otherwise;
+    const char *footer; /* of --help, behind the list of commands */
     /* Runs a command whose operands were counted; NULL: its own `run`. */
     int (*run)(const struct program_command *command, int operand_count,
                const char *const *operands);
 };
+
+/* The path of the program of that name in the directory of the running one; false: that directory
+ * is not known, or the path too long. */
+bool program_beside(const char *name, char *out, size_t bytes);
 
 /* All of main: its return value is the exit status. */
 int program_main(const struct program *program, int argc, char **argv);

@@ -133,9 +133,10 @@ static void make_arguments(const struct fleet *c, const struct member *m, struct
     add_argument(a, "%s", m->peer_url);
     add_argument(a, "--data-dir");
     add_argument(a, "%s/%s.raftkv", c->dir, m->name);
-    /* Few, so that who was away for long needs a snapshot. */
-    add_argument(a, "--trailing-entries");
-    add_argument(a, "200");
+    if (c->trailing_entries) {
+        add_argument(a, "--trailing-entries");
+        add_argument(a, "%" PRIu32, c->trailing_entries);
+    }
     if (c->faults)
         add_argument(a, "--enable-faults");
     if (m->joins) {
@@ -186,6 +187,12 @@ static int spawn(struct member *m, const struct arguments *a, const char *log, s
     return m->pidfd >= 0 ? 0 : err_errno(err, ERR_IO, errno, "pidfd_open");
 }
 
+/* Its port in the proxy. */
+static int open_port(const struct fleet *c, const struct member *m, bool open, struct err *err)
+{
+    return c->proxy ? proxy_open(c->proxy, m->place, open, err) : 0;
+}
+
 int member_start(struct fleet *c, struct member *m, struct err *err)
 {
     struct arguments a;
@@ -194,7 +201,7 @@ int member_start(struct fleet *c, struct member *m, struct err *err)
     snprintf(log, sizeof(log), "%s/%s.log", c->dir, m->name);
     make_arguments(c, m, &a);
     m->may_end = false;
-    int code = proxy_open(c->proxy, m->place, true, err);
+    int code = open_port(c, m, true, err);
     if (code == 0)
         code = spawn(m, &a, log, err);
     for (unsigned i = 0; i < a.count; i++)
@@ -207,14 +214,15 @@ int member_start(struct fleet *c, struct member *m, struct err *err)
 static int make_member(struct fleet *c, bool joins, struct err *err)
 {
     struct member *m = &c->members[c->count];
-    uint16_t peer_port;
     *m = (struct member){.joins = joins, .votes = !joins, .pidfd = -1, .state = MEMBER_DOWN};
     m->port = free_port();
     if (m->port == 0)
         return err_set(err, ERR_IO, "no port is free");
     snprintf(m->name, sizeof(m->name), "node%u", c->count + 1);
     snprintf(m->url, sizeof(m->url), "http://127.0.0.1:%u", m->port);
-    int code = proxy_add(c->proxy, m->name, m->port, &m->place, &peer_port, err);
+    uint16_t peer_port = m->port;
+    m->place = c->count;
+    int code = c->proxy ? proxy_add(c->proxy, m->name, m->port, &m->place, &peer_port, err) : 0;
     if (code != 0)
         return code;
     ASSERT(m->place == c->count);
@@ -296,7 +304,7 @@ static int reap(struct fleet *c, struct member *m)
     m->pid = 0;
     if (m->state != MEMBER_GONE)
         set_state(c, m, MEMBER_DOWN);
-    proxy_open(c->proxy, m->place, false, &ignored);
+    open_port(c, m, false, &ignored);
     return status;
 }
 

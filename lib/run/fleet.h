@@ -1,6 +1,6 @@
 /*
  * The processes of a local cluster: started, killed, stopped, awaited. Peers reach each other
- * through the proxy (proxy.h), clients go straight to the nodes.
+ * through the proxy (proxy.h) if there is one, clients go straight to the nodes.
  *
  * All of it belongs to one thread, which must outlive the nodes: they are killed by the kernel when
  * it ends. Others may read fleet_urls and fleet_url. Waiting is for events: an end of a process
@@ -34,7 +34,7 @@ enum member_state {
 struct member {
     char name[LIMIT_NAME_BYTES + 1];
     char url[LIMIT_URL_BYTES + 1];      /* for clients */
-    char peer_url[LIMIT_URL_BYTES + 1]; /* as it advertises itself: the proxy's port */
+    char peer_url[LIMIT_URL_BYTES + 1]; /* as it advertises itself: the proxy's port, if any */
     uint16_t port;
     unsigned place; /* in the proxy and in the cluster's table */
     enum member_state state;
@@ -46,11 +46,12 @@ struct member {
 };
 
 struct fleet {
-    const char *program; /* raftkv-node; NULL: endpoints of others, no processes */
-    const char *dir;     /* of data and logs */
-    bool faults;         /* nodes get --enable-faults */
-    struct proxy *proxy;
-    pthread_mutex_t lock; /* of count, name, url and state, for other threads */
+    const char *program;       /* raftkv-node; NULL: endpoints of others, no processes */
+    const char *dir;           /* of data and logs */
+    bool faults;               /* nodes get --enable-faults */
+    struct proxy *proxy;       /* NULL: peers reach each other without one */
+    uint32_t trailing_entries; /* that nodes keep; 0: as they like */
+    pthread_mutex_t lock;      /* of count, name, url and state, for other threads */
     struct member members[FLEET_NODES_MAX];
     unsigned count, first_count;
     int signals;      /* signalfd; -1: none */

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "lib/base/html.h"
 #include "lib/base/version.h"
 #include "lib/run/run.h"
 
@@ -16,19 +17,6 @@ enum {
     BAND_ROWS = 3, /* names one below the other, so that neighbours stay apart */
     TICKS = 10,
 };
-
-static void put_escaped(FILE *out, const char *text)
-{
-    for (; *text; text++)
-        switch (*text) {
-        case '&': fputs("&amp;", out); break;
-        case '<': fputs("&lt;", out); break;
-        case '>': fputs("&gt;", out); break;
-        case '"': fputs("&quot;", out); break;
-        case '\'': fputs("&#39;", out); break;
-        default: fputc(*text, out); break;
-        }
-}
 
 static uint64_t answers(const struct run_report *r, size_t second)
 {
@@ -53,12 +41,12 @@ static void put_bands(FILE *out, const struct run_report *r)
         double from = x_of(r, (double)e->from_us / 1e6), to = x_of(r, (double)e->to_us / 1e6);
         fprintf(out, "<rect class=\"band\" x=\"%.1f\" y=\"0\" width=\"%.1f\" height=\"%d\"><title>",
                 from, to - from > 1 ? to - from : 1, HEIGHT);
-        put_escaped(out, e->name);
+        html_put(out, e->name);
         fputs(": ", out);
-        put_escaped(out, e->text);
+        html_put(out, e->text);
         fprintf(out, "</title></rect><text class=\"name\" x=\"%.1f\" y=\"%d\">", from + 2,
                 HEIGHT + BAND_ROW * (2 + (int)(i % BAND_ROWS)));
-        put_escaped(out, e->name);
+        html_put(out, e->name);
         fputs("</text>\n", out);
     }
 }
@@ -108,14 +96,14 @@ static void put_events(FILE *out, const struct run_report *r)
         const struct run_event *e = &r->events[i];
         fprintf(out, "<tr><td>%.1f s<td>%.1f s<td>", (double)e->from_us / 1e6,
                 (double)(e->to_us - e->from_us) / 1e6);
-        put_escaped(out, e->name);
+        html_put(out, e->name);
         fprintf(out, "<td>%" PRIu64 " ms<td>", e->gap_us / 1000);
         if (e->leader_us > 0)
             fprintf(out, "%" PRIu64 " ms", e->leader_us / 1000);
         else
             fputs("the same", out);
         fputs("<td>", out);
-        put_escaped(out, e->text);
+        html_put(out, e->text);
         fputs("</tr>\n", out);
     }
     fputs("</table>\n", out);
@@ -140,7 +128,7 @@ static void put_text(FILE *out, const struct run_options *o, const struct run_re
     run_print_text(memory, o, r);
     if (fclose(memory) == 0) {
         fputs("<pre>", out);
-        put_escaped(out, text);
+        html_put(out, text);
         fputs("</pre>\n", out);
     }
     free(text);
@@ -155,10 +143,10 @@ void run_print_page(FILE *out, const struct run_options *o, const struct run_rep
             ": %s</title>\n<style>%s</style></head><body>\n"
             "<h1 class=\"%s\">%s</h1>\n<p>raftkv-check %s run: workload ",
             o->seed, word, style, word, word, RAFTKV_VERSION);
-    put_escaped(out, o->workload->name);
+    html_put(out, o->workload->name);
     fprintf(out, ", seed %" PRIu64 ", %" PRIu32 " clients, %" PRIu32 " keys. ", o->seed, o->clients,
             o->keys);
-    put_escaped(out, r->why);
+    html_put(out, r->why);
     fputs("</p>\n<h2>Answers a second, and faults</h2>\n", out);
     put_curve(out, r);
     put_events(out, r);

@@ -1,25 +1,20 @@
 /* A run from its directory to its verdict; see run.h. */
 #include "lib/run/run_internal.h"
 
-#include <dirent.h>
-#include <errno.h>
 #include <signal.h>
 #include <stdarg.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "lib/base/clock.h"
 #include "lib/base/mem.h"
 #include "lib/run/admin.h"
+#include "lib/run/directory.h"
 
 enum {
     FORM_MS = 30000,
     PREPARE_MS = 15000,
     FINISH_MS = 30000,
     STOP_MS = 15000,
-    PATH_BYTES = 4096,
 };
 
 static const char *const words[] = {"ok", "violated", "inconclusive"};
@@ -48,36 +43,13 @@ void run_report_release(struct run_report *r)
 
 /* ---- the directory ---- */
 
-void directory_erase(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *entry;
-    char inner[PATH_BYTES];
-    while (dir && (entry = readdir(dir)) != NULL) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-            continue;
-        if (snprintf(inner, sizeof(inner), "%s/%s", path, entry->d_name) >= (int)sizeof(inner))
-            continue;
-        if (entry->d_type == DT_DIR)
-            directory_erase(inner);
-        else
-            unlink(inner);
-    }
-    if (dir)
-        closedir(dir);
-    rmdir(path);
-}
-
 static int make_directory(struct run *r, struct err *err)
 {
-    const char *base = getenv("TMPDIR");
-    r->temporary = !r->options->report;
-    if (r->temporary) {
-        snprintf(r->dir, sizeof(r->dir), "%s/raftkv-run-XXXXXX", base && *base ? base : "/tmp");
-        if (!mkdtemp(r->dir)) {
-            r->temporary = false;
-            return err_errno(err, ERR_IO, errno, "%s", r->dir);
-        }
+    if (!r->options->report) {
+        int code = directory_make_temporary("raftkv-run", r->dir, sizeof(r->dir), err);
+        r->temporary = code == 0;
+        if (code != 0)
+            return code;
     } else if (snprintf(r->dir, sizeof(r->dir), "%s", r->options->report) >= (int)sizeof(r->dir)) {
         return err_set(err, ERR_USAGE, "the directory's name is too long");
     }
@@ -99,6 +71,7 @@ static int start_nodes(struct run *r, struct err *err)
     for (unsigned i = 0; i < r->options->set_count; i++)
         needs |= fault_set_needs(&r->options->sets[i]);
     c->faults = needs & FAULT_OF_NODE;
+    c->trailing_entries = 200; /* few, so that who was away for long needs a snapshot */
     int code = proxy_new(r->options->seed, &c->proxy, err);
     return code ? code : fleet_start(c, r->options->nodes, err);
 }

@@ -35,7 +35,4 @@ void run_compare(struct run *r);
 /* run_verdict.c: the history, from the file. */
 void run_judge_history(struct run *r);
 
-/* A directory with all that is in it. */
-void directory_erase(const char *path);
-
 #endif

@@ -13,7 +13,7 @@ complete_words() {
     local root="$BATS_TEST_TMPDIR/a root" program
     [ "$RAFTKV_BIN" = "$REPO/build/bin" ] || skip "another build is under test"
     env -u MAKEFLAGS -u MAKELEVEL -u VARIANT make -s -C "$REPO" install PREFIX=/opt/raftkv DESTDIR="$root"
-    for program in raftkv-node raftkv-ctl raftkv-check; do
+    for program in raftkv-node raftkv-ctl raftkv-check raftkv-bench; do
         run "$root/opt/raftkv/bin/$program" --version
         assert_success
         assert_output --partial "$program"
@@ -45,4 +45,12 @@ complete_words() {
     eval "$("$REPO/completions/bash.sh" "$RAFTKV_BIN/raftkv-node")"
     assert_equal "$(complete_words raftkv-node --data)" --data-dir
     assert_equal "$(complete_words raftkv-node --port 1 --st)" --standby
+}
+
+@test "completion of raftkv-bench: its options, and those of compare" {
+    cd "$BATS_TEST_TMPDIR"
+    eval "$("$REPO/completions/bash.sh" "$RAFTKV_BIN/raftkv-bench")"
+    assert_equal "$(complete_words raftkv-bench --key)" '--key-file --key-order --key-prefix --keys'
+    assert_equal "$(complete_words raftkv-bench com)" compare
+    assert_equal "$(complete_words raftkv-bench compare --)" '--help --worse'
 }

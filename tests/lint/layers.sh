@@ -5,14 +5,14 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 70
 
-layers=(base history raft kv json store net client node sim verify run check)
+layers=(base history raft kv json store net client node sim verify run bench check)
 declare -A rank
 for i in "${!layers[@]}"; do rank[${layers[i]}]=$i; done
 
 # header pattern -> layers that may include it. What is in no row and in angle brackets is the C
 # library, listed in `system` below.
 declare -A owner=(
-    [jansson]="json" [sqlite3]="store" [uv]="net" [microhttpd]="net" [curl/]="net client"
+    [jansson]="json" [sqlite3]="store" [uv]="net" [microhttpd]="net" [curl/]="net client bench"
     [isa-l]="base" [xxhash]="base" [nettle/]="base" [bsd/]="any"
 )
 system='^(assert|ctype|dirent|dlfcn|endian|errno|fcntl|float|getopt|inttypes|limits|locale|math|netdb|poll|pthread|regex|sched|semaphore|setjmp|signal|spawn|stdalign|stdarg|stdatomic|stdbool|stddef|stdint|stdio|stdlib|string|strings|termios|time|ucontext|unistd|wchar|arpa/inet|execinfo|net/if|netinet/(in|tcp|ip)|sys/(epoll|eventfd|file|inotify|ioctl|mman|param|prctl|queue|random|resource|select|signalfd|socket|stat|statfs|statvfs|syscall|sysinfo|time|timerfd|types|uio|un|utsname|vfs|wait)|linux/[a-z_/]+)\.h$'
