@@ -12,6 +12,7 @@ JOBS ?= $(shell nproc)
 PREFIX ?= /usr/local
 N ?= 10
 SIM_TIME ?= 60s
+BENCH_TIME ?= 10s
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -111,7 +112,7 @@ units := $(unit_sources:%.c=$(OUT)/%)
 tools := $(tool_sources:%.c=$(OUT)/%)
 objects = $(patsubst %.c,$(OUT)/obj/%.o,$(1))
 
-.PHONY: all units tools deps demo test test-all bench-peers soak sim unit e2e asan ubsan tsan cov \
+.PHONY: all units tools deps demo test test-all bench bench-peers soak sim unit e2e asan ubsan tsan cov \
 	install clean format help FORCE
 all: $(archive) $(binaries)
 units: $(units)
@@ -226,6 +227,10 @@ asan ubsan tsan cov:
 	@cat $(BUILD)/reports/$@.txt
 	@test $@ != cov || scripts/cov.sh $(BUILD)/cov | tee -a $(BUILD)/reports/cov.txt
 
+bench:
+	+@$(submake) all
+	@RAFTKV_BIN=$(BUILD)/bin scripts/bench.sh $(BUILD)/bench $(BENCH_TIME)
+
 bench-peers:
 	+@$(submake) all
 	@mkdir -p $(BUILD)/bench
@@ -265,6 +270,7 @@ help:
 	@echo 'make test         lint, unit tests (address and undefined sanitizers), end-to-end tests'
 	@echo 'make test-all     the long version: a clang build, each sanitizer, soak'
 	@echo 'make sim          the simulator for SIM_TIME=60s'
+	@echo 'make bench        raftkv-bench on one node and three, BENCH_TIME=10s each; figures in $(BUILD)/bench'
 	@echo 'make bench-peers  the same work on this node, etcd and Redis, in turn (ROUNDS=5); skipped without them'
 	@echo 'make soak N=10    rounds of the tests with new seeds'
 	@echo 'make fuzz         libFuzzer, FUZZ_SECONDS=10 each'
