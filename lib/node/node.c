@@ -3,6 +3,7 @@
  */
 #include "lib/node/node.h"
 
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -713,6 +714,18 @@ static int node_start(struct node *n, struct err *err)
     return code;
 }
 
+/* The loop's handlers go with it, and what signals do without is to kill: to have been asked twice
+ * is no reason to end with anything but our status. */
+static void ignore_further_signals(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+}
+
 int node_run(const struct node_options *options, struct err *err)
 {
     struct node *n = mem_zalloc(sizeof *n);
@@ -743,6 +756,7 @@ int node_run(const struct node_options *options, struct err *err)
         }
     }
     if (n->loop) {
+        ignore_further_signals();
         node_stop(n);
     }
     mem_free(n);

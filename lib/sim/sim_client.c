@@ -306,8 +306,11 @@ static void try(struct sim *s, struct sim_client *c)
     }
     c->tries++;
     raft_id other = 1 + prng_below(&s->client, s->node_count);
+    if (s->only_writes) /* progress is promised to who asks one after the other */
+        other = 1 + c->asked % s->node_count;
     if (c->node == 0 || prng_chance(&s->client, 1, 10))
         c->node = other;
+    c->asked = c->node;
     op->record = c->record;
     op->at = c->node;
     c->op_generation = op->generation;

@@ -211,7 +211,8 @@ struct sim_client {
     uint64_t op_generation; /* of the try it waits for; 0: none */
     uint32_t tries;
     bool doubt;          /* an earlier try may have been applied */
-    raft_id node;        /* asked last */
+    raft_id node;        /* asked last; 0: it gave no answer */
+    raft_id asked;       /* the one before, in any case */
     uint64_t turn;       /* makes older SIM_CLIENT events void */
     uint32_t unanswered; /* of the last phase, one behind the other */
 };

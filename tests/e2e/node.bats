@@ -122,3 +122,15 @@ one_is() { # METRIC, of node1
     http_body=$(<"$answer")
     holds '.error.code | length > 0'
 }
+
+@test "SIGTERM again and again: it ends with 0 all the same" {
+    local i pid
+    for i in 1 2 3 4 5; do
+        start_node "node$i"
+        wait_ready "node$i"
+        pid=$(pid_of "node$i")
+        echo TERM >"$(node_dir "node$i")/expected"
+        while kill -TERM "$pid" 2>/dev/null; do :; done
+        wait_exit "node$i"
+    done
+}
