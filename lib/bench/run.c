@@ -203,11 +203,21 @@ static int preload(struct bench *b, struct err *err)
     return code;
 }
 
-static void sum_up(struct bench *b, const struct phase *p, const struct phase_sum *sum)
+/* A time that was asked for is measured whole, though an open loop have nothing due at its end;
+ * what ends by a count, or is stopped, ends with the last answer. */
+static uint64_t measured_until_us(struct phase *p)
+{
+    uint64_t last_us = atomic_load(&p->last_us);
+    bool counted_out = p->count > 0 && atomic_load(&p->begun) >= p->count;
+    if (p->to_us < last_us || (p->to_us != UINT64_MAX && !counted_out && !atomic_load(&p->stop)))
+        return p->to_us;
+    return last_us;
+}
+
+static void sum_up(struct bench *b, struct phase *p, const struct phase_sum *sum)
 {
     struct bench_report *r = b->report;
-    uint64_t last_us = atomic_load(&p->last_us);
-    uint64_t end_us = p->to_us < last_us ? p->to_us : last_us;
+    uint64_t end_us = measured_until_us(p);
     r->figures = sum->figures;
     r->excluded = sum->excluded;
     r->measured_us = end_us > p->from_us ? end_us - p->from_us : 0;
