@@ -259,7 +259,7 @@ dur='dur=[0-9]+\.[0-9]{3}'
     assert_success
     run "$RAFTKV_BIN/raftkv-check" replay "$dir"
     assert_success
-    sqlite3 "$dir/kv.1.db" "UPDATE kv SET value=x'31' WHERE key=x'6c6f6f6b65642d62'" # looked-b
+    "$RAFTKV_TEST_TOOLS/kv-sql" "$dir/kv.1.db" "UPDATE kv SET value=x'31' WHERE key=x'6c6f6f6b65642d62'" # looked-b
     run "$RAFTKV_BIN/raftkv-check" data "$dir"
     assert_failure 9
     assert_output --regexp "key 'looked-b': entry [0-9]+, which is its version, puts another key, value or timestamp"
