@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -45,11 +46,17 @@ static int bind_port(uint16_t port)
 
 uint16_t free_port(void)
 {
+    static atomic_bool given[PORT_COUNT]; /* to be bound later, perhaps */
     for (int i = 0; i < PORT_TRIES; i++) {
-        uint16_t port = (uint16_t)(PORT_FIRST + random_id() % PORT_COUNT);
+        uint64_t which = random_id() % PORT_COUNT;
+        uint16_t port = (uint16_t)(PORT_FIRST + which);
         int fd = bind_port(port);
         if (fd < 0)
             continue;
+        if (atomic_exchange(&given[which], true)) {
+            close(fd);
+            continue;
+        }
         close(fd);
         return port;
     }

@@ -52,7 +52,8 @@ struct proxy_link proxy_get(struct proxy *p, unsigned from, unsigned to);
 void proxy_heal(struct proxy *p); /* all links */
 void proxy_figures(struct proxy *p, struct proxy_figures *figures);
 
-/* A TCP port of 127.0.0.1 that can be bound now, below the ports that connections get; 0: none. */
+/* A TCP port of 127.0.0.1 that can be bound now and was given to nobody in this process before,
+ * below the ports that connections get; 0: none. Any thread. */
 uint16_t free_port(void);
 
 #endif
