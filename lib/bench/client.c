@@ -13,6 +13,7 @@
 #include "lib/base/mem.h"
 #include "lib/bench/bench_internal.h"
 #include "lib/json/api.h"
+#include "lib/net/http_server.h"
 
 enum {
     URL_BYTES_MAX = LIMIT_URL_BYTES + 6 * LIMIT_KEY_BYTES + 256,
@@ -120,21 +121,6 @@ static void record_return(struct bench_client *c, const struct figures_end *end,
 
 /* ---- requests ---- */
 
-static void put_encoded(struct buf *out, struct slice text)
-{
-    static const char hex[] = "0123456789ABCDEF";
-    for (size_t i = 0; i < text.len; i++) {
-        uint8_t b = text.data[i];
-        if ((b >= 'a' && b <= 'z') || (b >= 'A' && b <= 'Z') || (b >= '0' && b <= '9') ||
-            b == '-' || b == '_' || b == '.' || b == '~') {
-            ASSERT(buf_append_byte(out, b) == 0);
-        } else {
-            char escaped[3] = {'%', hex[b >> 4], hex[b & 15]};
-            ASSERT(buf_append(out, escaped, sizeof(escaped)) == 0);
-        }
-    }
-}
-
 static void put_consistency(struct bench_client *c, char lead)
 {
     const char *mode = c->worker->phase->options->consistency;
@@ -158,7 +144,7 @@ static void make_scan_url(struct bench_client *c)
     uint64_t limit = 1 + prng_below(&c->worker->prng, o->scan_max);
     put_target(c);
     ASSERT(buf_printf(&c->url, "?limit=%" PRIu64 "&start=", limit) == 0);
-    put_encoded(&c->url, of_buf(&c->key));
+    ASSERT(target_encode(of_buf(&c->key), false, &c->url) == 0);
     put_consistency(c, '&');
 }
 
@@ -166,7 +152,7 @@ static void make_key_url(struct bench_client *c, bool read)
 {
     put_target(c);
     ASSERT(buf_append_byte(&c->url, '/') == 0);
-    put_encoded(&c->url, of_buf(&c->key));
+    ASSERT(target_encode(of_buf(&c->key), false, &c->url) == 0);
     if (read) {
         ASSERT(buf_append_str(&c->url, "?raw") == 0);
         put_consistency(c, '&');

@@ -11,6 +11,7 @@
 #include "lib/base/mem.h"
 #include "lib/base/opt.h"
 #include "lib/base/version.h"
+#include "lib/net/curl_usual.h"
 
 struct wire {
     CURL *curl;
@@ -142,15 +143,7 @@ void wire_free(struct wire *w)
 static void set_up(struct wire *w, const struct wire_request *request, struct curl_slist *headers)
 {
     curl_easy_reset(w->curl);
-    SET(CURLOPT_PATH_AS_IS, 1L);
-    SET(CURLOPT_PROXY, "");
-    SET(CURLOPT_NOPROXY, "*");
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_QUICK_EXIT, 1L); /* a name that is still being looked up is not waited for */
-    SET(CURLOPT_FOLLOWLOCATION, 0L);
-    SET(CURLOPT_PROTOCOLS_STR, "http");
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    SET(CURLOPT_NETRC, (long)CURL_NETRC_IGNORED);
+    curl_usual(w->curl);
     SET(CURLOPT_USERAGENT, "raftkv/" RAFTKV_VERSION);
     SET(CURLOPT_ERRORBUFFER, w->detail);
     SET(CURLOPT_PREREQFUNCTION, on_send);

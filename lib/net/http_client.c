@@ -22,6 +22,7 @@
 #include "lib/base/check.h"
 #include "lib/base/limits.h"
 #include "lib/base/mem.h"
+#include "lib/net/curl_usual.h"
 #include "lib/net/private.h"
 
 struct socket_watch {
@@ -226,17 +227,9 @@ static void set_constants(struct call *call)
     CURL *e = call->easy;
     struct http_client *c = call->client;
     curl_easy_setopt(e, CURLOPT_PRIVATE, call);
-    curl_easy_setopt(e, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(e, CURLOPT_PATH_AS_IS, 1L);
-    curl_easy_setopt(e, CURLOPT_FOLLOWLOCATION, 0L);
-    curl_easy_setopt(e, CURLOPT_PROXY, "");
-    curl_easy_setopt(e, CURLOPT_NOPROXY, "*");
-    curl_easy_setopt(e, CURLOPT_PROTOCOLS_STR, "http");
-    curl_easy_setopt(e, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
-    curl_easy_setopt(e, CURLOPT_TCP_NODELAY, 1L);
+    curl_usual(e);
     curl_easy_setopt(e, CURLOPT_MAXAGE_CONN, (long)LIMIT_HTTP_CLIENT_IDLE_S);
     curl_easy_setopt(e, CURLOPT_CONNECTTIMEOUT_MS, (long)c->options.connect_timeout_ms);
-    curl_easy_setopt(e, CURLOPT_QUICK_EXIT, 1L);
     curl_easy_setopt(e, CURLOPT_BUFFERSIZE, 64L << 10);
     curl_easy_setopt(e, CURLOPT_ERRORBUFFER, call->detail);
     curl_easy_setopt(e, CURLOPT_OPENSOCKETFUNCTION, on_open);

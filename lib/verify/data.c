@@ -319,7 +319,10 @@ static void facts_tell(const struct data_directory *d)
                  f->last);
     for (size_t i = 0; i < d->state_count; i++) {
         const struct kv_facts *k = &d->states[i].facts;
-        if (k->has)
+        if (k->has && !k->whole)
+            inspect_tell(&d->in, FINDING_FACT, d->states[i].file,
+                         "applied up to %" PRIu64 ", not all of it can be read", k->applied);
+        else if (k->has)
             inspect_tell(&d->in, FINDING_FACT, d->states[i].file,
                          "applied up to %" PRIu64 ", %" PRIu64 " keys, %" PRIu64
                          " sessions, digest %s",
