@@ -1,6 +1,6 @@
 /*
- * /kv: clients' reads and writes, from the request to the reply. What is evaluated on the state
- * machine's thread is marked so.
+ * /kv/KEY: reads and writes, and what all requests of clients share, from arrival to reply. What is
+ * evaluated on the state machine's thread is marked so.
  */
 #include <stddef.h>
 #include <stdio.h>
@@ -159,7 +159,7 @@ static int once(const struct http_request *r, const char *name, const char **val
     return count > 1 ? err_set(err, ERR_BAD_REQUEST, "%s stands there %u times", name, count) : 0;
 }
 
-static int parse_conditions(struct client_request *c, struct err *err)
+int client_request_conditions(struct client_request *c, struct err *err)
 {
     const char *match, *none_match;
     int code = once(c->http, "If-Match", &match, err);
@@ -247,20 +247,8 @@ static int parse_consistency(const struct query_parameter *p, enum carry_read_mo
                    p->has_value && p->value.data ? (const char *)p->value.data : "");
 }
 
-enum {
-    P_TIMEOUT,
-    P_REDIRECT,
-    P_TIMINGS,
-    P_WRITE_COUNT,
-    P_CONSISTENCY = P_WRITE_COUNT,
-    P_MIN_INDEX,
-    P_MAX_STALE,
-    P_RAW,
-    P_GET_COUNT
-};
-
-static int parse_common(struct client_request *c, const struct query_parameter *p, bool read,
-                        struct err *err)
+int client_request_common(struct client_request *c, const struct query_parameter *p, bool read,
+                          struct err *err)
 {
     uint64_t max_stale_ms = 0;
     int code = parse_timeout(&p[P_TIMEOUT], &c->timeout_ms, err);
@@ -295,12 +283,7 @@ static int parse_common(struct client_request *c, const struct query_parameter *
 int client_request_parameters(struct client_request *c, struct err *err)
 {
     struct query_parameter p[P_GET_COUNT] = {
-        [P_TIMEOUT] = {.name = "timeout"},
-        [P_REDIRECT] = {.name = "redirect"},
-        [P_TIMINGS] = {.name = "timings"},
-        [P_CONSISTENCY] = {.name = "consistency"},
-        [P_MIN_INDEX] = {.name = "min_index"},
-        [P_MAX_STALE] = {.name = "max_stale_ms"},
+        READ_PARAMETERS,
         [P_RAW] = {.name = "raw"},
     };
     bool read = c->op == NODE_GET;
@@ -312,7 +295,7 @@ int client_request_parameters(struct client_request *c, struct err *err)
     }
     code = parse_query(c->http, p, count, err);
     if (code == 0) {
-        code = parse_common(c, p, read, err);
+        code = client_request_common(c, p, read, err);
     }
     if (code == 0 && read) {
         code = parse_flag(&p[P_RAW], &c->raw, err);
@@ -325,7 +308,7 @@ int client_request_parameters(struct client_request *c, struct err *err)
 
 /* State machine's thread. Few requests fail: most go without room for a text. A file that is
  * damaged ends the node: others have what it had. */
-static void note_failure(struct client_request *c, const struct err *err)
+void client_request_note(struct client_request *c, const struct err *err)
 {
     if (c->code == ERR_CORRUPT) {
         node_fatal(c->node, err);
@@ -342,7 +325,7 @@ static void evaluate_get(struct client_request *c, struct state *state)
 
     c->code = state_get(state, slice_of(c->key.data, c->key.len), &row, &err);
     if (c->code != 0) {
-        note_failure(c, &err);
+        client_request_note(c, &err);
         return;
     }
     c->version = row.version;
@@ -353,48 +336,6 @@ static void evaluate_get(struct client_request *c, struct state *state)
     }
 }
 
-struct page {
-    struct client_request *request;
-    struct buf last; /* key of the last row */
-};
-
-/* State machine's thread. */
-static int page_row(void *argument, const struct row *row)
-{
-    struct page *page = argument;
-    struct client_request *c = page->request;
-
-    buf_clear(&page->last);
-    buf_append(&page->last, row->key.data, row->key.len);
-    return api_page_row(&c->body, row, c->scan.keys_only, c->rows++ == 0);
-}
-
-/* State machine's thread. */
-static void evaluate_scan(struct client_request *c, struct state *state)
-{
-    struct page page = {.request = c};
-    struct buf cursor;
-    struct err err = {0};
-    bool more = false;
-
-    buf_init(&page.last, LIMIT_KEY_BYTES);
-    buf_init(&cursor, LIMIT_CURSOR_BYTES);
-    c->rows = 0;
-    c->code = api_page_begin(&c->body);
-    if (c->code == 0) {
-        c->code = state_scan(state, &c->scan, page_row, &page, &more, &err);
-        note_failure(c, &err);
-    }
-    if (c->code == 0 && more) {
-        c->code = scan_cursor_encode(&c->scan, slice_of(page.last.data, page.last.len), &cursor);
-    }
-    if (c->code == 0) {
-        c->code = api_page_end(&c->body, more ? (const char *)cursor.data : NULL, c->index);
-    }
-    buf_release(&page.last);
-    buf_release(&cursor);
-}
-
 /* State machine's thread. */
 static void evaluate(struct carry_request *r, struct state *state)
 {
@@ -403,7 +344,7 @@ static void evaluate(struct carry_request *r, struct state *state)
     buf_clear(&c->body);
     c->index = state_applied(state);
     if (c->op == NODE_SCAN) {
-        evaluate_scan(c, state);
+        client_scan_evaluate(c, state);
     } else {
         evaluate_get(c, state);
     }
@@ -482,7 +423,7 @@ void http_kv_read(void *node, struct carry_request *r)
     machine_post_read(n->machine, &c->read);
 }
 
-static void begin_read(struct client_request *c)
+void client_request_read(struct client_request *c)
 {
     struct node *n = c->node;
     const struct member_address *leader = node_leader(n);
@@ -704,7 +645,7 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
         code = client_request_parameters(c, &err);
     }
     if (code == 0) {
-        code = parse_conditions(c, &err);
+        code = client_request_conditions(c, &err);
     }
     if (code == 0 && c->carry.write) {
         code = client_request_session(c, &err);
@@ -714,125 +655,6 @@ void http_kv_key(struct node *n, struct http_request *r, struct slice raw_key)
     } else if (c->carry.write) {
         client_request_write(c);
     } else {
-        begin_read(c);
-    }
-}
-
-enum {
-    S_PREFIX = P_RAW,
-    S_START,
-    S_END,
-    S_LIMIT,
-    S_MAX_BYTES,
-    S_CURSOR,
-    S_REVERSE,
-    S_KEYS_ONLY,
-    S_COUNT
-};
-
-static int take_bytes(const struct query_parameter *p, struct buf *out, struct slice *slice,
-                      struct err *err)
-{
-    buf_init(out, LIMIT_KEY_BYTES);
-    if (p->seen && buf_append(out, p->value.data, p->value.len) != 0) {
-        return err_set(err, ERR_BAD_REQUEST, "%s: a key has at most %d bytes", p->name,
-                       LIMIT_KEY_BYTES);
-    }
-    *slice = slice_of(out->data, out->len);
-    return 0;
-}
-
-static bool differs(const struct query_parameter *p, const struct buf *own,
-                    const struct buf *cursor)
-{
-    return p->seen &&
-           slice_compare(slice_of(own->data, own->len), slice_of(cursor->data, cursor->len)) != 0;
-}
-
-/* A cursor holds bounds and direction; what stands beside it must say the same. */
-static int apply_cursor(struct client_request *c, const struct query_parameter *p, struct err *err)
-{
-    struct state_scan *s = &c->scan;
-    int code;
-
-    if (!p[S_CURSOR].seen) {
-        return 0;
-    }
-    code = scan_cursor_decode(slice_of(p[S_CURSOR].value.data, p[S_CURSOR].value.len), &c->cursor,
-                              err);
-    if (code != 0) {
-        return code;
-    }
-    if (differs(&p[S_PREFIX], &c->prefix, &c->cursor.prefix) ||
-        differs(&p[S_START], &c->start, &c->cursor.start) ||
-        differs(&p[S_END], &c->end, &c->cursor.end) ||
-        (p[S_REVERSE].seen && s->reverse != c->cursor.reverse) ||
-        (p[S_KEYS_ONLY].seen && s->keys_only != c->cursor.keys_only)) {
-        return err_set(err, ERR_BAD_REQUEST,
-                       "a parameter beside the cursor differs from the scan that it continues");
-    }
-    s->prefix = slice_of(c->cursor.prefix.data, c->cursor.prefix.len);
-    s->start = slice_of(c->cursor.start.data, c->cursor.start.len);
-    s->end = slice_of(c->cursor.end.data, c->cursor.end.len);
-    s->after = slice_of(c->cursor.after.data, c->cursor.after.len);
-    s->reverse = c->cursor.reverse;
-    s->keys_only = c->cursor.keys_only;
-    return 0;
-}
-
-static int parse_scan(struct client_request *c, const struct query_parameter *p, struct err *err)
-{
-    struct state_scan *s = &c->scan;
-    uint64_t limit = NODE_SCAN_LIMIT;
-    int code = parse_common(c, p, true, err);
-
-    s->bytes_max = NODE_SCAN_BYTES;
-    code = code ? code : take_bytes(&p[S_PREFIX], &c->prefix, &s->prefix, err);
-    code = code ? code : take_bytes(&p[S_START], &c->start, &s->start, err);
-    code = code ? code : take_bytes(&p[S_END], &c->end, &s->end, err);
-    code = code ? code : parse_number(&p[S_LIMIT], LIMIT_PAGE_ITEMS, &limit, err);
-    code = code ? code : parse_number(&p[S_MAX_BYTES], NODE_SCAN_BYTES, &s->bytes_max, err);
-    code = code ? code : parse_flag(&p[S_REVERSE], &s->reverse, err);
-    code = code ? code : parse_flag(&p[S_KEYS_ONLY], &s->keys_only, err);
-    if (code == 0 && (limit == 0 || s->bytes_max == 0)) {
-        return err_set(err, ERR_BAD_REQUEST, "limit and max_bytes are at least 1");
-    }
-    s->limit = (uint32_t)limit;
-    return code ? code : apply_cursor(c, p, err);
-}
-
-void http_kv_scan(struct node *n, struct http_request *r)
-{
-    struct query_parameter p[S_COUNT] = {
-        [P_TIMEOUT] = {.name = "timeout"},
-        [P_REDIRECT] = {.name = "redirect"},
-        [P_TIMINGS] = {.name = "timings"},
-        [P_CONSISTENCY] = {.name = "consistency"},
-        [P_MIN_INDEX] = {.name = "min_index"},
-        [P_MAX_STALE] = {.name = "max_stale_ms"},
-        [S_PREFIX] = {.name = "prefix"},
-        [S_START] = {.name = "start"},
-        [S_END] = {.name = "end"},
-        [S_LIMIT] = {.name = "limit"},
-        [S_MAX_BYTES] = {.name = "max_bytes"},
-        [S_CURSOR] = {.name = "cursor"},
-        [S_REVERSE] = {.name = "reverse"},
-        [S_KEYS_ONLY] = {.name = "keys_only"},
-    };
-    struct client_request *c = client_request_new(n, r, NODE_SCAN);
-    struct err err = {0};
-    int code = parse_query(r, p, S_COUNT, &err);
-
-    if (code == 0) {
-        code = parse_scan(c, p, &err);
-    }
-    if (code == 0) {
-        code = parse_conditions(c, &err);
-    }
-    query_release(p, S_COUNT);
-    if (code != 0) {
-        client_request_fail(c, &err);
-    } else {
-        begin_read(c);
+        client_request_read(c);
     }
 }

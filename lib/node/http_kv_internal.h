@@ -1,4 +1,5 @@
-/* What http_kv.c and http_batch.c share: a client's request from its arrival to its reply. */
+/* What http_kv.c, http_scan.c and http_batch.c share: a client's request from its arrival to its
+ * reply. */
 #ifndef RAFTKV_NODE_HTTP_KV_INTERNAL_H
 #define RAFTKV_NODE_HTTP_KV_INTERNAL_H
 
@@ -46,6 +47,33 @@ void client_request_refuse(struct client_request *c, const struct api_error *e);
 /* Query parameters that the operation knows, RaftKV-Client and RaftKV-Seq. */
 int client_request_parameters(struct client_request *c, struct err *err);
 int client_request_session(struct client_request *c, struct err *err);
+/* Names of query parameters, those of writes first, then those of reads. */
+enum client_parameter {
+    P_TIMEOUT,
+    P_REDIRECT,
+    P_TIMINGS,
+    P_WRITE_COUNT,
+    P_CONSISTENCY = P_WRITE_COUNT,
+    P_MIN_INDEX,
+    P_MAX_STALE,
+    P_RAW,
+    P_GET_COUNT
+};
+#define READ_PARAMETERS                                                                            \
+    [P_TIMEOUT] = {.name = "timeout"}, [P_REDIRECT] = {.name = "redirect"},                        \
+    [P_TIMINGS] = {.name = "timings"}, [P_CONSISTENCY] = {.name = "consistency"},                  \
+    [P_MIN_INDEX] = {.name = "min_index"}, [P_MAX_STALE] = {.name = "max_stale_ms"}
+
+int client_request_common(struct client_request *c, const struct query_parameter *p, bool read,
+                          struct err *err);
+/* If-Match and If-None-Match. */
+int client_request_conditions(struct client_request *c, struct err *err);
+/* A read with all that belongs to it. */
+void client_request_read(struct client_request *c);
+/* State machine's thread: c->code is set; keeps the text where there is one. */
+void client_request_note(struct client_request *c, const struct err *err);
+/* State machine's thread: the page of c->scan into c->body. */
+void client_scan_evaluate(struct client_request *c, struct state *state);
 /* A write with all that belongs to it: proposed here, forwarded, redirected or refused. */
 void client_request_write(struct client_request *c);
 

@@ -5,6 +5,7 @@
  *   forming.c       a first cluster, joining, standing by
  *   routes.c        table of routes, checks of every request, replies
  *   http_kv.c       /kv: clients' reads and writes
+ *   http_scan.c     /kv with a query: scans
  *   http_batch.c    /batch
  *   http_status.c   status, health, debugging
  *   http_members.c  changes of members and of leadership
