@@ -1,7 +1,7 @@
 # What the tests of whole clusters share, on top of helper.bash and api.bash: load in the
 # background (tests/tools/load.c), and what must hold afterwards.
 #
-#   begin_load [FLAG…]            `load write` at all nodes that run
+#   begin_load [FLAG…]            `load write` at all nodes that run, 500 writes a second (-r 0: all it can)
 #   begin_register [FLAG…]        `load register`: counts and reads, complains of stale reads
 #   await_acks N                  N more writes were acknowledged
 #   end_load                      stops it; sets $load_line, and $gap_ms: the longest time without
@@ -41,7 +41,7 @@ in_background() {
 
 begin_load() {
     # shellcheck disable=SC2046
-    in_background write "$@" "$load_dir/log" $(node_urls)
+    in_background write -r 500 "$@" "$load_dir/log" $(node_urls)
 }
 
 begin_register() {

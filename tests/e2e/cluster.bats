@@ -93,7 +93,7 @@ readyz_says() { # NODE TEXT
 @test "kill -9 of the leader: another one serves, nothing acknowledged is lost" {
     local old
     start_cluster 3
-    begin_load -c 8
+    begin_load -r 0 -c 8
     await_acks 200
     old=$(leader)
     kill_node "$old"
@@ -111,7 +111,7 @@ readyz_says() { # NODE TEXT
 @test "kill -9 of a follower: the others go on; it catches up" {
     local victim
     start_cluster 3
-    begin_load -c 8
+    begin_load -r 0 -c 8
     await_acks 200
     victim=$(followers | head -n 1)
     kill_node "$victim"
@@ -128,7 +128,7 @@ readyz_says() { # NODE TEXT
 @test "kill -9 of all at once, again and again: nothing acknowledged is lost" {
     local name
     start_cluster 3
-    begin_load -c 8
+    begin_load -r 0 -c 8
     for _ in 1 2 3; do
         await_acks 200
         for name in node1 node2 node3; do
@@ -149,7 +149,7 @@ readyz_says() { # NODE TEXT
 @test "one node: kill -9 under load, nothing acknowledged is lost" {
     start_node node1
     wait_ready
-    begin_load -c 16
+    begin_load -r 0 -c 16
     for _ in 1 2 3; do
         await_acks 300
         kill_node node1

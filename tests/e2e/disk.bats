@@ -387,7 +387,7 @@ tried() { # NODE WHAT COUNT
 @test "power loss of one node at a sync: nothing acknowledged is lost" {
     local rule
     one_disk --trailing-entries 10
-    begin_load -c 8
+    begin_load -r 0 -c 8
     for rule in 'raft.db sync powerloss after=30' 'raft.db sync powerloss after=5 seed=1' \
         'kv sync powerloss after=3 seed=2' 'raft.db write powerloss after=40 seed=3' \
         'raft.db truncate powerloss seed=4' 'kv write powerloss after=10 seed=5'; do

@@ -71,15 +71,17 @@ fail_with() {
 
 # ---- waiting
 
+# Looks soon at first, then at leisure: a look takes as much of the cores as what it waits for.
 wait_until() {
-    local deadline=$((SECONDS + $1)) seconds=$1
+    local deadline=$((SECONDS + $1)) seconds=$1 pause_ms=20
     shift
     until "$@"; do
         if [ "$SECONDS" -gt "$deadline" ]; then
             fail_with "not within $seconds s: $*"
             return 1
         fi
-        sleep 0.02
+        sleep "0.$(printf %03d "$pause_ms")"
+        pause_ms=$((pause_ms < 80 ? 2 * pause_ms : 150))
     done
 }
 
@@ -114,9 +116,9 @@ free_port() {
 
 # ---- nodes
 
-port_of() { cat "$(node_dir "$1")/port"; }
-pid_of() { cat "$(node_dir "$1")/pid"; }
-url_of() { echo "http://127.0.0.1:$(port_of "$1")"; }
+port_of() { echo "$(<"$(node_dir "$1")/port")"; }
+pid_of() { echo "$(<"$(node_dir "$1")/pid")"; }
+url_of() { echo "http://127.0.0.1:$(<"$(node_dir "$1")/port")"; }
 data_dir_of() { echo "$(node_dir "$1")/data"; }
 log_of() { echo "$(node_dir "$1")/log"; }
 
@@ -127,7 +129,8 @@ node_runs() {
 all_nodes() {
     local dir
     for dir in "$(e2e_dir)"/*/; do
-        [ -e "$dir/port" ] && basename "$dir"
+        dir=${dir%/}
+        [ -e "$dir/port" ] && echo "${dir##*/}"
     done
     return 0
 }
@@ -284,11 +287,12 @@ wait_ready() {
 
 # "TERM NAME" of each of the nodes given that says it leads and is ready.
 leading_nodes() {
-    local name
+    local name urls=()
     for name in "$@"; do
-        curl -s --max-time 1 "$(url_of "$name")/node" |
-            jq -r 'select(.state == "leader" and .ready) | "\(.term) \(.name)"' 2>/dev/null || true
+        urls+=("$(url_of "$name")/node")
     done
+    [ ${#urls[@]} -eq 0 ] || curl -s --max-time 1 "${urls[@]}" |
+        jq -r 'select(.state == "leader" and .ready) | "\(.term) \(.name)"' 2>/dev/null || true
 }
 
 find_leader() {

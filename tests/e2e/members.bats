@@ -538,7 +538,7 @@ knows_it_is_removed() { # NAME: of itself, and asks nobody for a vote in five el
     behind=$(followers | head -n 1)
     put_many "$behind" old/ 1 100
     kill_node "$behind"
-    begin_load -c 8 -v 2000
+    begin_load -r 0 -c 8 -v 2000
     await_acks 1000
     compacted() {
         [ "$(curl -s "$(leader_url)/node" | jq .index.first)" -gt 300 ]

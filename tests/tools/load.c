@@ -1,11 +1,12 @@
 /*
  * Load on a cluster that says afterwards whether anything acknowledged is lost.
  *
- *     load write [-c CONNECTIONS] [-t SECONDS] [-n KEYS] [-p PREFIX] [-v BYTES] [-s] LOG URL...
- *         writes keys that nobody else writes, each once, as fast as it can, until SIGTERM, SECONDS
- *         or KEYS; a line in LOG for each: "ok KEY VERSION", "unknown KEY 0", "fail KEY 0". A
- *         connection that gets no answer goes on at the next URL. With -s each connection is a
- *         client with a session and repeats a write until it has its answer.
+ *     load write [-c CONNECTIONS] [-r RATE] [-t SECONDS] [-n KEYS] [-p PREFIX] [-v BYTES] [-s]
+ *         LOG URL...
+ *         writes keys that nobody else writes, each once, as fast as it can or RATE a second, until
+ *         SIGTERM, SECONDS or KEYS; a line in LOG for each: "ok KEY VERSION", "unknown KEY 0",
+ *         "fail KEY 0". A connection that gets no answer goes on at the next URL. With -s each
+ *         connection is a client with a session and repeats a write until it has its answer.
  *         Prints the counts, and the longest time without an acknowledged write.
  *     load verify [-p PREFIX] LOG URL
  *         scans: all that was acknowledged is there, once, with the version acknowledged and its
@@ -46,7 +47,7 @@ enum {
 
 struct settings {
     unsigned connections;
-    uint64_t seconds, keys;
+    uint64_t seconds, keys, rate; /* 0: no bound */
     size_t value_bytes;
     const char *prefix, *mode, *key;
     bool sessions;
@@ -258,13 +259,31 @@ static void write_key(struct connection *c, const char *key, const char *value)
     }
 }
 
+/* Its turns lie evenly; what came too late is not made up for. */
+static void await_turn(uint64_t *due_us)
+{
+    uint64_t now_us = clock_now_us();
+
+    if (set.rate == 0) {
+        return;
+    }
+    if (*due_us > now_us) {
+        rest((unsigned)((*due_us - now_us + 999) / 1000));
+    } else {
+        *due_us = now_us;
+    }
+    *due_us += UINT64_C(1000000) * set.connections / set.rate;
+}
+
 static void *writer(void *argument)
 {
     struct connection *c = argument;
     char *value = mem_alloc(set.value_bytes + 1);
+    uint64_t due_us = 0;
     char key[256];
 
     for (uint64_t i = 1; !atomic_load(&stop); i++) {
+        await_turn(&due_us);
         if (set.keys && atomic_fetch_add(&written, 1) >= set.keys) {
             break;
         }
@@ -579,9 +598,10 @@ static bool parse(int argc, char **argv)
     int c;
 
     set.mode = "linearizable";
-    while ((c = getopt(argc, argv, "c:t:n:p:v:m:s")) != -1) {
+    while ((c = getopt(argc, argv, "c:r:t:n:p:v:m:s")) != -1) {
         switch (c) {
         case 'c': set.connections = (unsigned)strtoul(optarg, NULL, 10); break;
+        case 'r': set.rate = strtoull(optarg, NULL, 10); break;
         case 't': set.seconds = strtoull(optarg, NULL, 10); break;
         case 'n': set.keys = strtoull(optarg, NULL, 10); break;
         case 'p': set.prefix = optarg; break;
