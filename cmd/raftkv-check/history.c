@@ -86,9 +86,22 @@ static int parse_some(struct reading *r, bool last, struct err *err)
     return code;
 }
 
+/* As the operations in the first bytes of a file are to those bytes, so all are to its size. */
+static void expect_operations(const struct reading *r, uint64_t bytes_seen)
+{
+    struct history *h = r->parser.history;
+    struct stat st;
+    if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return;
+    double expected = 1.02 * (double)h->count * (double)st.st_size / (double)bytes_seen;
+    if (expected * (sizeof(*h->operations) + sizeof(*h->returns)) < (double)memory_bytes / 2 &&
+        expected < HISTORY_EVENTS_MAX)
+        history_reserve(h, (uint32_t)expected);
+}
+
 static enum read_end read_on(struct reading *r, struct err *err)
 {
-    for (;;) {
+    for (bool first = true;; first = false) {
         if (buf_reserve(&r->bytes, READ_BYTES) != 0) {
             err_set(err, ERR_BAD_REQUEST, "%.200s:%" PRIu32 ": a line or map of more than %d bytes",
                     r->path, r->parser.line, HISTORY_UNIT_BYTES_MAX);
@@ -104,6 +117,8 @@ static enum read_end read_on(struct reading *r, struct err *err)
             return READ_FAILED;
         if (n == 0)
             return READ_WHOLE;
+        if (first)
+            expect_operations(r, (uint64_t)n);
         if (history_bytes(r->parser.history) + r->bytes.cap > memory_bytes)
             return READ_MEMORY;
         if (time_is_up(NULL))

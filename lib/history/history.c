@@ -116,6 +116,18 @@ static uint32_t more_room(uint32_t room)
     return room ? room + room / 2 : ROOM_AT_FIRST;
 }
 
+void history_reserve(struct history *h, uint32_t operations)
+{
+    if (operations > h->room) {
+        h->room = operations;
+        h->operations = mem_realloc(h->operations, h->room * sizeof(*h->operations));
+    }
+    if (operations > h->return_room) {
+        h->return_room = operations;
+        h->returns = mem_realloc(h->returns, h->return_room * sizeof(*h->returns));
+    }
+}
+
 uint32_t history_add_item(struct history *h, struct history_item item)
 {
     if (h->item_count == h->item_room) {

@@ -102,6 +102,9 @@ void history_init(struct history *h);
 void history_release(struct history *h);
 /* An event without anything said. */
 void history_event_init(struct history_event *e);
+/* Room for so many operations in all: an array of a million that grows step by step is copied, and
+ * its pages are touched, several times over. */
+void history_reserve(struct history *h, uint32_t operations);
 /* Items are put at the end of h->items before the event that has them; returns their place. */
 uint32_t history_add_item(struct history *h, struct history_item item);
 /* Takes the next event. ERR_BAD_REQUEST with what is wrong with it, without the place. */
