@@ -280,7 +280,12 @@ int connection_listen(struct http_server *s, struct err *err)
 
 const char *http_request_peer(const struct http_request *r, char out[64])
 {
-    const union address *a = &((const struct request *)r)->connection->address;
+    const struct connection *c = ((const struct request *)r)->connection;
+    if (!c) {
+        snprintf(out, 64, "gone");
+        return out;
+    }
+    const union address *a = &c->address;
     char ip[INET6_ADDRSTRLEN] = "?";
     if (a->any.sa_family == AF_INET6)
         inet_ntop(AF_INET6, &a->v6.sin6_addr, ip, sizeof(ip));

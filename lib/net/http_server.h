@@ -34,9 +34,11 @@ struct http_request {
 };
 
 /* First value of a header (case-insensitive), NULL if absent. `*count` (may be NULL): how often it
- * stands there. Valid until the reply. */
+ * stands there. Inside the callback all are there, and valid; later there are none if the client
+ * has gone. */
 const char *http_request_header(const struct http_request *r, const char *name, unsigned *count);
-const char *http_request_peer(const struct http_request *r, char out[64]); /* address, for logs */
+const char *http_request_peer(const struct http_request *r,
+                              char out[64]); /* address, for logs; "gone" */
 
 struct http_header {
     const char *name, *value;

@@ -54,10 +54,11 @@ enum request_state {
 struct request {
     struct http_request pub;
     struct request *prev, *next; /* in the list of handed ones */
-    struct connection *connection;
+    struct http_server *server;
+    struct connection *connection; /* NULL: it has ended while the request was with the handler */
     struct MHD_Connection *mhd;
     enum request_state state;
-    bool in_handler; /* so that a reply needs no resuming */
+    unsigned looks; /* by libmicrohttpd, while it is with the handler */
     bool suspended;
     bool close;    /* the connection, after the reply */
     bool refusing; /* by the server itself, in whatever state */
@@ -98,7 +99,7 @@ struct http_server {
     unsigned pending, connections;
     uint64_t refused;
     uint64_t handled; /* requests handed over, ever */
-    bool resumed;     /* since the daemon ran last */
+    bool answered;    /* a request was, since the daemon ran last */
     bool left;        /* the daemon has more to do at once */
     bool stopping;
 };

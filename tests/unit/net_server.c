@@ -40,6 +40,7 @@ struct fixture {
     pthread_cond_t changed;
     unsigned handled; /* under lock, as is held_seen */
     unsigned held_seen;
+    bool client_went;
 };
 
 static struct fixture f = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
@@ -56,6 +57,11 @@ static void reply_text(struct http_request *r, int status, const char *text)
 static bool path_is(const struct http_request *r, const char *path)
 {
     return r->path.len == strlen(path) && memcmp(r->path.data, path, r->path.len) == 0;
+}
+
+static bool is_query(const struct http_request *r, const char *query)
+{
+    return r->query.len == strlen(query) && memcmp(r->query.data, query, r->query.len) == 0;
 }
 
 /* Says back what arrived. */
@@ -90,6 +96,10 @@ static void handle(void *self, struct http_request *r)
         f.held_seen = f.held_count;
     }
     pthread_cond_broadcast(&f.changed);
+    /* The loop stands still: when it goes on, the end of the client is the first that it sees. */
+    while (path_is(r, "/hold") && is_query(r, "until=gone") && !f.client_went)
+        pthread_cond_wait(&f.changed, &f.lock);
+    f.client_went = false;
     pthread_mutex_unlock(&f.lock);
     if (path_is(r, "/hold"))
         return;
@@ -641,6 +651,82 @@ static void client_gone(void)
     asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, NULL, "served after half requests");
 }
 
+static void went(int fd, bool reset)
+{
+    struct linger now = {.l_onoff = 1};
+    if (reset)
+        setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+    close(fd);
+    pthread_mutex_lock(&f.lock);
+    f.client_went = true;
+    pthread_cond_broadcast(&f.changed);
+    pthread_mutex_unlock(&f.lock);
+}
+
+enum { GONE_COMPANY = 48, GONE = 10 };
+static int company[GONE_COMPANY];
+
+/* So many wait that none is suspended at once, and then a connection ends before libmicrohttpd has
+ * looked at it again: the request stays the handler's, without a connection. */
+static void client_gone_at_once(void)
+{
+    for (unsigned i = 0; i < GONE_COMPANY; i++) {
+        company[i] = http_dial(f.port);
+        http_say(company[i], "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+        wait_held(i + 1);
+    }
+    for (unsigned i = 0; i < GONE; i++) {
+        int fd = http_dial(f.port);
+        http_say(fd, "PUT /hold?until=gone HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc");
+        wait_held(GONE_COMPANY + i + 1);
+        went(fd, i % 2 == 0);
+    }
+    asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, NULL, "served beside requests of nobody");
+}
+
+static void client_released(void)
+{
+    release_held();
+    asked("GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200, NULL, "served after replies to nobody");
+}
+
+static void test_gone_at_once(void)
+{
+    char peer[64];
+    begin();
+    serve(client_gone_at_once);
+    is_u64(http_server_pending(f.server), GONE_COMPANY + GONE,
+           "what nobody waits for is still with the handler");
+    const struct http_request *first = f.held[GONE_COMPANY];
+    is_str(http_request_peer(first, peer), "gone", "its client is gone");
+    ok(http_request_header(first, "Host", NULL) == NULL, "so are its headers");
+    is_u64(first->body.len, 3, "its body is there");
+    f.held_count -= GONE / 2; /* the others are left to the server's end */
+    serve(client_released);
+    is_u64(http_server_pending(f.server), GONE / 2, "answered, they are no more");
+    f.held_count = 0;
+    end();
+    struct http_heard h = http_hear(company[0], false);
+    is_str(h.body ? h.body : "", "released", "who had waited with them was answered");
+    http_forget(&h);
+    for (unsigned i = 0; i < GONE_COMPANY; i++)
+        close(company[i]);
+}
+
+/* It has said all that it has to say, and listens. */
+static void client_half(void)
+{
+    int fd = http_dial(f.port);
+    http_say(fd, "GET /hold HTTP/1.1\r\nHost: a\r\n\r\n");
+    shutdown(fd, SHUT_WR);
+    wait_held(1);
+    release_held();
+    struct http_heard h = http_hear(fd, false);
+    is_str(h.body ? h.body : "", "released", "a client that has ended its side is answered");
+    http_forget(&h);
+    close(fd);
+}
+
 static void client_crowd(void)
 {
     static int fds[CROWD];
@@ -826,6 +912,8 @@ int main(void)
     whole_case(client_fuzz);
     test_slow();
     whole_case(client_gone);
+    test_gone_at_once();
+    whole_case(client_half);
     test_limit();
     whole_case(client_descriptors);
     test_stop();
