@@ -175,7 +175,7 @@ one() { # PATCH
     # What the compiler writes over in place must not be shared with the other copies.
     cd "$tree" || return 1
     find build -name '*.d' -delete
-    (cd "$base" && find build -name '*.d' -print0 | tar -c --null -T -) | tar -x
+    (cd "$base" && find build -name '*.d' -print0 | tar -c --warning=no-file-changed --null -T -) | tar -x
     mapfile -t commands < <(header "$patch" Caught-by)
     mapfile -t expects < <(header "$patch" Expect)
     seconds_max=$(header "$patch" Seconds)
