@@ -99,7 +99,8 @@ sources := $(lib_sources) $(cmd_sources) $(support_sources) $(unit_sources) $(to
 	$(fuzz_sources)
 programs := $(sort $(notdir $(patsubst %/,%,$(dir $(cmd_sources)))))
 # Those that take longest first, so that nobody waits for one alone in the end.
-e2e_files := $(wildcard $(patsubst %,tests/e2e/%.bats,faults members examples cluster disk api_limits check_run ctl))
+e2e_files := $(wildcard $(patsubst %,tests/e2e/%.bats,faults members cluster disk examples api_limits check_run \
+	bad_http ctl check_replicas))
 e2e_files += $(filter-out $(e2e_files),$(sort $(wildcard tests/e2e/*.bats)))
 shell_files := $(sort $(wildcard scripts/*.sh scripts/*.bash completions/*.sh tests/*.sh tests/*/*.sh tests/*/*.bash \
 	tests/e2e/*.bats examples/*.sh examples/*/*.sh .ci/run))

@@ -56,6 +56,16 @@ static void add_headers(struct MHD_Response *response, const struct http_reply *
         MHD_add_response_header(response, "Connection", "close");
 }
 
+/* Only read, or given away, but libmicrohttpd has no type for the former. */
+static void *body_of(const void *body)
+{
+    union {
+        const void *in;
+        void *out;
+    } it = {.in = body};
+    return it.out;
+}
+
 static void queue_reply(struct request *r, const struct http_reply *reply)
 {
     struct connection *c = r->connection;
@@ -63,12 +73,8 @@ static void queue_reply(struct request *r, const struct http_reply *reply)
         reply->body_take ? MHD_RESPMEM_MUST_FREE : MHD_RESPMEM_MUST_COPY;
     if (!reply->body)
         mode = MHD_RESPMEM_PERSISTENT;
-    union { /* it is only read, but libmicrohttpd has no type for that */
-        const void *in;
-        void *out;
-    } body = {.in = reply->body ? reply->body : ""};
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(reply->body ? reply->body_len : 0, body.out, mode);
+    struct MHD_Response *response = MHD_create_response_from_buffer(
+        reply->body ? reply->body_len : 0, body_of(reply->body ? reply->body : ""), mode);
     ASSERT(response); /* it allocates a few hundred bytes */
     add_headers(response, reply, reply->close || r->close || c->server->listen_fd < 0);
     r->state = REQUEST_ANSWERED;
@@ -88,11 +94,8 @@ static void request_free(struct request *r)
 /* The client has gone: nobody hears it. */
 static void drop_reply(struct request *r, const struct http_reply *reply)
 {
-    union { /* as above */
-        const void *in;
-        void *out;
-    } body = {.in = reply->body_take ? reply->body : NULL};
-    mem_free(body.out);
+    if (reply->body_take)
+        mem_free(body_of(reply->body));
     request_free(r);
 }
 
@@ -112,9 +115,11 @@ void http_reply(struct http_request *request, const struct http_reply *reply)
         return;
     }
     struct MHD_Connection *suspended = r->suspended ? r->mhd : NULL;
-    s->answered = true; /* nobody's descriptor tells of it */
-    buf_release(&r->body);
+    struct buf body = r->body; /* the reply may point into it */
+    buf_init(&r->body, 0);
+    s->answered = true;    /* nobody's descriptor tells of it */
     queue_reply(r, reply); /* outside the handler this can be the end of the request */
+    buf_release(&body);
     if (suspended)
         MHD_resume_connection(suspended);
 }
