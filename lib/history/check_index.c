@@ -263,6 +263,9 @@ static enum history_verdict replay(struct index_check *c)
         if (op->kind == HISTORY_DELETE && op->existed == HISTORY_EXISTED && before == 0)
             return contradiction(c, w->key, HISTORY_NO_ID, op,
                                  "deleted something, but its key was absent at its index");
+        if (op->kind == HISTORY_DELETE && op->existed == HISTORY_WAS_ABSENT && before != 0 &&
+            want_before(c, i, 0))
+            continue;
         if (op->kind == HISTORY_DELETE && op->existed == HISTORY_WAS_ABSENT && before != 0)
             return contradiction(c, w->key, 0, op,
                                  "deleted nothing, but its key was there at its index");

@@ -50,6 +50,8 @@ static void add_word(const char *word, uint32_t line)
         e.version = (uint64_t)(rest[1] - '0');
     if (*rest == '%')
         e.index = (uint64_t)(rest[1] - '0');
+    if (strchr(rest, '!')) /* a delete that found nothing: "1ok@3!" */
+        e.existed = HISTORY_WAS_ABSENT;
     static const char *const types[] = {"", "ok", "fail", "info"};
     e.type = HISTORY_INVOKE;
     for (uint8_t t = 1; t < 4; t++)
@@ -153,6 +155,10 @@ static const struct row rows[] = {
     {"1put:k=a 1ok@1 2delete:k 2info 3get:k 3ok=-%3 3cas:k>-=b 3ok@7", LIN, UNFIT, LIN, ""},
     {"1put:k=a 1ok@1 3get:k 3ok=-%3 3cas:k>-=b 3ok@7", BAD, UNFIT, BAD, "at its index"},
     {"1put:k=a 1ok@1 2get:k 2ok=-%3", BAD, BAD, BAD, "at its index"},
+    /* a delete that found nothing: another one, of unknown outcome, had been there */
+    {"1put:k=a 1ok@1 2delete:k 2info 3delete:k 3ok@4!", LIN, UNFIT, LIN, ""},
+    {"1put:k=a 1ok@1 2delete:k 2info 3delete:k 3ok@4! 3get:k 3ok=a@1", UNFIT, UNFIT, BAD, ""},
+    {"1put:k=a 1ok@1 3delete:k 3ok@4!", BAD, UNFIT, BAD, "deleted nothing"},
 };
 
 static void methods_know_their_rules(void)
