@@ -143,6 +143,24 @@ static bool want_before(struct index_check *c, uint32_t i, uint32_t value)
     return false;
 }
 
+/* The key must have been there directly before write `i`, with whatever value: of the puts of
+ * unknown outcome, that which was called first fits earliest. */
+static bool want_there(struct index_check *c, uint32_t i)
+{
+    uint32_t key = c->writes[i].key;
+    const struct index_unknown *first = NULL;
+    for (uint32_t k = 0; k < c->unknown_count && !c->writes[i].explained; k++) {
+        const struct index_unknown *u = &c->unknown[k];
+        bool writes = u->value != 0 && u->kind != HISTORY_APPEND;
+        if (u->key == key && writes && !u->placed && (!first || u->call < first->call))
+            first = u;
+    }
+    if (!first || !index_infer(c, key, first->value, c->writes[i].version - 1))
+        return false;
+    c->writes[i].explained = true;
+    return true;
+}
+
 /* What was read behind an append tells what it was put behind. */
 static void want_read(struct index_check *c, uint32_t key, uint32_t value, uint64_t place)
 {
@@ -260,6 +278,9 @@ static enum history_verdict replay(struct index_check *c)
         if (op->kind == HISTORY_CAS && before != op->expect)
             return contradiction(c, w->key, believed(first ? NULL : w - 1, op->expect), op,
                                  "was done, but its key had another value at its index");
+        if (op->kind == HISTORY_DELETE && op->existed == HISTORY_EXISTED && before == 0 &&
+            want_there(c, i))
+            continue;
         if (op->kind == HISTORY_DELETE && op->existed == HISTORY_EXISTED && before == 0)
             return contradiction(c, w->key, HISTORY_NO_ID, op,
                                  "deleted something, but its key was absent at its index");

@@ -52,6 +52,8 @@ static void add_word(const char *word, uint32_t line)
         e.index = (uint64_t)(rest[1] - '0');
     if (strchr(rest, '!')) /* a delete that found nothing: "1ok@3!" */
         e.existed = HISTORY_WAS_ABSENT;
+    if (strchr(rest, '+')) /* … something */
+        e.existed = HISTORY_EXISTED;
     static const char *const types[] = {"", "ok", "fail", "info"};
     e.type = HISTORY_INVOKE;
     for (uint8_t t = 1; t < 4; t++)
@@ -159,6 +161,11 @@ static const struct row rows[] = {
     {"1put:k=a 1ok@1 2delete:k 2info 3delete:k 3ok@4!", LIN, UNFIT, LIN, ""},
     {"1put:k=a 1ok@1 2delete:k 2info 3delete:k 3ok@4! 3get:k 3ok=a@1", UNFIT, UNFIT, BAD, ""},
     {"1put:k=a 1ok@1 3delete:k 3ok@4!", BAD, UNFIT, BAD, "deleted nothing"},
+    /* … and one that found something tells of a put */
+    {"1put:k=a 1info 3delete:k 3ok@4+ 3get:k 3ok=-%4", LIN, UNFIT, LIN, ""},
+    {"1put:k=a 1info 2put:k=b 2info 3delete:k 3ok@4+ 4get:k 4ok=b@6", LIN, UNFIT, LIN, ""},
+    {"3delete:k 3ok@4+ 1put:k=a 1info", UNFIT, UNFIT, BAD, ""},
+    {"3delete:k 3ok@4+", BAD, UNFIT, BAD, "deleted something"},
 };
 
 static void methods_know_their_rules(void)
