@@ -33,7 +33,8 @@ struct client {
     size_t at; /* endpoint to ask next: one that answered, if any did */
     uint32_t timeout_ms;
     char *consistency;
-    struct prng prng; /* spreads retries of many clients */
+    char cluster[HEX128_BYTES]; /* "": not known yet */
+    struct prng prng;           /* spreads retries of many clients */
     char session[HEX128_BYTES];
     uint64_t seq;        /* of the last write; 0: the session has none */
     bool session_broken; /* the last write did not get an answer of the state machine */
@@ -90,6 +91,10 @@ int client_new(const struct client_options *options, struct client **out, struct
     struct client *c = mem_zalloc(sizeof(*c));
     c->timeout_ms = options->timeout_ms;
     c->consistency = options->consistency ? mem_strdup(options->consistency) : NULL;
+    if (options->cluster) {
+        ASSERT(strlen(options->cluster) < sizeof(c->cluster));
+        memcpy(c->cluster, options->cluster, strlen(options->cluster));
+    }
     prng_seed(&c->prng, random_id());
     session_renew(c);
     int code = add_endpoints(c, options->endpoints, err);
@@ -226,6 +231,8 @@ static void fill_request(struct trial *t, struct wire_request *request)
     add_header(request, "Accept", call->raw ? "application/octet-stream" : "application/json");
     if (call->body.data)
         add_header(request, "Content-Type", call->content_type);
+    if (c->cluster[0] && !call->pinned)
+        add_header(request, "RaftKV-Cluster", c->cluster);
     if (call->condition[0])
         add_header(request, call->condition_header, call->condition);
     if (has_session(call)) {
@@ -256,6 +263,8 @@ static void take_reply(struct trial *t, const struct wire_reply *wire)
     reply->replayed = wire->replayed;
     memcpy(reply->node, wire->node, sizeof(reply->node));
     memcpy(reply->leader, wire->leader, sizeof(reply->leader));
+    if (!t->c->cluster[0] && !t->call->pinned && wire->exchange.from_node)
+        memcpy(t->c->cluster, wire->cluster, sizeof(wire->cluster));
 }
 
 static void try_once(struct trial *t)

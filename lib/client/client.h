@@ -8,6 +8,10 @@
  * membership or the leader has no session: once it left for a node and no answer came, its outcome
  * is unknown and it is not sent again. libcurl sends nothing again by itself but reads.
  *
+ * All of a client's calls go to one cluster, whose id each request names: at an endpoint there may
+ * be a node of another one by now, which refuses them, and the next endpoint is asked. Calls to one
+ * endpoint by its number are taken by whoever is there.
+ *
  * A write that may have been applied never ends as "not applied": after one try of unknown outcome
  * only an answer of the state machine (done, or a condition that did not hold) is believed.
  *
@@ -32,6 +36,7 @@ struct client_options {
     const char *endpoints;   /* URL,URL,…; "http://" may be left out */
     uint32_t timeout_ms;     /* of each call, all its tries together; > 0 */
     const char *consistency; /* of gets and scans; NULL: the node's own */
+    const char *cluster;     /* id of the only one that is meant; NULL: that of the first answer */
 };
 
 /* What came of a call. The buffer belongs to the caller (client_reply_release). */

@@ -96,7 +96,7 @@ static void of_error(const struct exchange *x, const struct api_error *e, bool w
         v->kind = VERDICT_LOST;
     else
         v->kind = e->retryable ? VERDICT_RETRY : VERDICT_REFUSED;
-    if (v->kind == VERDICT_REFUSED && e->code == ERR_REMOVED) {
+    if (v->kind == VERDICT_REFUSED && (e->code == ERR_REMOVED || e->code == ERR_WRONG_CLUSTER)) {
         /* Not the cluster's answer, but that of a node which has none to give: another may. */
         v->kind = VERDICT_RETRY;
         v->answered = false;

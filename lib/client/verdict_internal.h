@@ -40,7 +40,7 @@ struct verdict {
     enum verdict_kind kind;
     int code;       /* enum err_code; 0 when done */
     bool evaluated; /* the state machine answered: with a session this settles earlier tries too */
-    bool answered;  /* by a member, not by silence, a stranger or a node that was removed */
+    bool answered;  /* by a member of the cluster, not by silence or a stranger */
     uint32_t retry_after_ms;
     bool has_version;
     uint64_t version; /* of a failed condition */

@@ -93,11 +93,13 @@ static size_t on_header(char *line, size_t size, size_t count, void *argument)
     if (len > 5 && memcmp(line, "HTTP/", 5) == 0) {
         /* A new reply begins: what a 1xx before it said is void. */
         reply->has_version = reply->has_index = reply->replayed = false;
-        reply->leader[0] = reply->node[0] = '\0';
+        reply->leader[0] = reply->node[0] = reply->cluster[0] = '\0';
         reply->exchange.retry_after_s = 0;
     } else if (header_value(line, len, "RaftKV-Leader", reply->leader, sizeof(reply->leader))) {
         return len;
     } else if (header_value(line, len, "RaftKV-Node", reply->node, sizeof(reply->node))) {
+        return len;
+    } else if (header_value(line, len, "RaftKV-Cluster", reply->cluster, sizeof(reply->cluster))) {
         return len;
     } else if (header_value(line, len, "ETag", value, sizeof(value))) {
         parse_etag(value, reply);

@@ -14,6 +14,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
+#include "lib/base/hash.h"
 #include "lib/base/limits.h"
 #include "lib/client/verdict_internal.h"
 
@@ -38,6 +39,7 @@ struct wire_reply {
     uint64_t index;
     bool replayed;
     char node[LIMIT_NAME_BYTES + 1], leader[LIMIT_NAME_BYTES + 1]; /* "": absent */
+    char cluster[HEX128_BYTES];                                    /* likewise */
 };
 
 struct wire;

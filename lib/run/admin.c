@@ -13,7 +13,9 @@ static int open_client(struct fleet *c, struct client **client, struct err *err)
     struct buf urls;
     buf_init(&urls, (size_t)FLEET_NODES_MAX * (LIMIT_URL_BYTES + 1));
     fleet_urls(c, 0, &urls);
-    struct client_options options = {.endpoints = (const char *)urls.data, .timeout_ms = CALL_MS};
+    struct client_options options = {.endpoints = (const char *)urls.data,
+                                     .timeout_ms = CALL_MS,
+                                     .cluster = c->cluster[0] ? c->cluster : NULL};
     int code = client_new(&options, client, err);
     buf_release(&urls);
     return code;
@@ -42,7 +44,7 @@ int admin_transfer(struct fleet *c, const char *to, struct err *err)
     return change(c, CLIENT_POST, "/leader", slice_str(body), err);
 }
 
-int admin_members(struct fleet *c, struct api_status *status, struct err *err)
+static int ask(struct fleet *c, const char *path, struct api_status *status, struct err *err)
 {
     struct client *client;
     struct client_reply reply;
@@ -50,12 +52,22 @@ int admin_members(struct fleet *c, struct api_status *status, struct err *err)
     if (code != 0)
         return code;
     client_reply_init(&reply);
-    code = client_read(client, "/members", &reply, err);
+    code = client_read(client, path, &reply, err);
     if (code == 0)
         code = api_status_decode(slice_of(reply.body.data, reply.body.len), status, err);
     client_reply_release(&reply);
     client_free(client);
     return code;
+}
+
+int admin_members(struct fleet *c, struct api_status *status, struct err *err)
+{
+    return ask(c, "/members", status, err);
+}
+
+int admin_status(struct fleet *c, struct api_status *status, struct err *err)
+{
+    return ask(c, "/status", status, err);
 }
 
 static int send_member(struct fleet *c, const char *path, const struct member *m, bool promote,

@@ -11,6 +11,8 @@
 int admin_transfer(struct fleet *c, const char *to, struct err *err); /* to NULL: anybody */
 /* The members as a leader knows them. */
 int admin_members(struct fleet *c, struct api_status *status, struct err *err);
+/* … and which cluster it is, as any node knows it. */
+int admin_status(struct fleet *c, struct api_status *status, struct err *err);
 int admin_add(struct fleet *c, const struct member *m, struct err *err);
 int admin_remove(struct fleet *c, const char *name, struct err *err);
 int admin_replace(struct fleet *c, const char *old, const struct member *with, struct err *err);

@@ -16,6 +16,7 @@
 
 #include "lib/base/buf.h"
 #include "lib/base/err.h"
+#include "lib/base/hash.h"
 #include "lib/base/limits.h"
 #include "lib/run/proxy.h"
 
@@ -46,12 +47,14 @@ struct member {
 };
 
 struct fleet {
-    const char *program;       /* raftkv-node; NULL: endpoints of others, no processes */
-    const char *dir;           /* of data and logs */
-    bool faults;               /* nodes get --enable-faults */
-    struct proxy *proxy;       /* NULL: peers reach each other without one */
-    uint32_t trailing_entries; /* that nodes keep; 0: as they like */
-    pthread_mutex_t lock;      /* of count, name, url and state, for other threads */
+    const char *program;        /* raftkv-node; NULL: endpoints of others, no processes */
+    const char *dir;            /* of data and logs */
+    bool faults;                /* nodes get --enable-faults */
+    struct proxy *proxy;        /* NULL: peers reach each other without one */
+    uint32_t trailing_entries;  /* that nodes keep; 0: as they like */
+    char cluster[HEX128_BYTES]; /* its id, once it serves: who has one of its ports later is a
+                                   stranger */
+    pthread_mutex_t lock;       /* of count, name, url and state, for other threads */
     struct member members[FLEET_NODES_MAX];
     unsigned count, first_count;
     int signals;      /* signalfd; -1: none */

@@ -80,19 +80,23 @@ static int start_nodes(struct run *r, struct err *err)
 static bool await_cluster(struct run *r)
 {
     struct err err;
-    if (r->fleet.program) {
-        if (fleet_await_ready(&r->fleet, NULL, FORM_MS))
-            return true;
+    struct api_status status;
+    if (r->fleet.program && !fleet_await_ready(&r->fleet, NULL, FORM_MS)) {
         if (!r->fleet.interrupted && !r->fleet.failed)
             run_judge(r->report, RUN_INCONCLUSIVE, "the nodes formed no cluster within %d s",
                       FORM_MS / 1000);
         return false;
     }
-    struct api_status status;
-    if (admin_members(&r->fleet, &status, &err) == 0)
-        return true;
-    run_judge(r->report, RUN_INCONCLUSIVE, "no endpoint serves: %s", err.text);
-    return false;
+    int code = admin_status(&r->fleet, &status, &err);
+    if (code == 0 && !status.has_cluster)
+        code = err_set(&err, ERR_NO_LEADER, "it has no cluster yet");
+    if (code != 0) {
+        run_judge(r->report, RUN_INCONCLUSIVE, "no %s serves: %s",
+                  r->fleet.program ? "node" : "endpoint", err.text);
+        return false;
+    }
+    hex128(status.cluster, r->fleet.cluster);
+    return true;
 }
 
 static int begin(struct run *r, struct err *err)

@@ -24,7 +24,8 @@ enum {
 static void renew_client(struct worker *w)
 {
     struct load *l = w->load;
-    struct client_options options = {.timeout_ms = CALL_TIMEOUT_MS, .consistency = l->consistency};
+    struct client_options options = {
+        .timeout_ms = CALL_TIMEOUT_MS, .consistency = l->consistency, .cluster = l->fleet->cluster};
     unsigned first = (unsigned)prng_below(&w->prng, FLEET_NODES_MAX);
     client_free(w->client);
     w->client = NULL;

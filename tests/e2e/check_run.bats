@@ -146,6 +146,18 @@ END
     assert_output --partial 'needs a proxy'
 }
 
+# As when a run goes on while another one's new node has taken the port of a node that is gone.
+@test "run: what a node of another cluster at an endpoint says is no part of the history" {
+    start_node node1
+    start_node node2
+    wait_ready node1 node2
+    run check run --endpoints "$(endpoints)" --time 2s --seed 3 --report report
+    assert_failure 9
+    assert_line --regexp '^result +VIOLATED: the replicas differ: .* of two clusters'
+    run check history report/history.jsonl
+    assert_success
+}
+
 @test "run: endpoints that do not answer are no verdict" {
     local port
     free_port port

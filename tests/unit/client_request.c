@@ -407,6 +407,48 @@ static void the_next_endpoint_is_asked(void)
     end();
 }
 
+/* The first that answers says which cluster it is; a node of another one, which came to an endpoint
+ * since, has no word in it: neither its refusal nor its silence about the key counts. */
+static void another_cluster_is_left(void)
+{
+    static const char id[] = "00112233445566778899aabbccddeeff";
+    static const struct fake_step steps[] = {
+        {FAKE_REPLY, 200, "RaftKV-Cluster: 00112233445566778899aabbccddeeff\r\nETag: \"42\"\r\n",
+         ITEM},
+        DONE,
+        DONE};
+    static const struct fake_step foreign[] = {
+        {FAKE_REPLY, 412, "RaftKV-Cluster: ffeeddccbbaa99887766554433221100\r\n",
+         "{\"error\":{\"code\":\"wrong_cluster\",\"message\":\"m\",\"outcome\":\"not_applied\","
+         "\"retryable\":false}}"}};
+    char endpoints[256];
+    struct fake_node *other = fake_node_start(foreign, 1);
+    node = fake_node_start(steps, COUNT(steps));
+    snprintf(endpoints, sizeof(endpoints), "%s,%s", fake_node_url(node), fake_node_url(other));
+    begin_with(endpoints, 3000);
+    CHECK_EQ(put("k"), 0);
+    CHECK(header_is(0, "RaftKV-Cluster", "")); /* it knows none yet */
+    client_turn(client);
+    CHECK_EQ(put("k"), 0);
+    CHECK_EQ(reply.sends, 2);
+    CHECK(header_is(1, "RaftKV-Cluster", id));
+    char got[256];
+    fake_request_header(fake_node_request(other, 0), "RaftKV-Cluster", got);
+    CHECK(strcmp(got, id) == 0);
+    CHECK_EQ(put("k"), 0); /* and it did not learn from the stranger */
+    CHECK(header_is(2, "RaftKV-Cluster", id));
+    end();
+    fake_node_stop(other);
+    node = fake_node_start(steps, 1);
+    const struct client_options named = {
+        .endpoints = fake_node_url(node), .timeout_ms = 3000, .cluster = id};
+    REQUIRE(client_new(&named, &client, &err) == 0);
+    client_reply_init(&reply);
+    CHECK_EQ(put("k"), 0);
+    CHECK(header_is(0, "RaftKV-Cluster", id)); /* told beforehand */
+    end();
+}
+
 static void a_removed_node_is_left(void)
 {
     static const struct fake_step removed[] = {
@@ -637,6 +679,7 @@ static const struct test_case cases[] = {
     {"no_redirect_is_followed", no_redirect_is_followed},
     {"the_next_endpoint_is_asked", the_next_endpoint_is_asked},
     {"a_removed_node_is_left", a_removed_node_is_left},
+    {"another_cluster_is_left", another_cluster_is_left},
     {"a_silent_endpoint_is_left_soon", a_silent_endpoint_is_left_soon},
     {"a_silent_endpoint_leaves_time_for_another", a_silent_endpoint_leaves_time_for_another},
     {"a_change_waits_for_a_silent_endpoint", a_change_waits_for_a_silent_endpoint},

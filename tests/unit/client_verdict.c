@@ -68,7 +68,7 @@ static const struct expected rows[] = {
      ERROR("precondition_failed", NOT_APPLIED ",\"version\":7", "false"), VERDICT_REFUSED,
      VERDICT_REFUSED, ERR_PRECONDITION_FAILED, true},
     {"wrong cluster", EXCHANGE_REPLIED, 412, ERROR("wrong_cluster", NOT_APPLIED, "false"),
-     VERDICT_REFUSED, VERDICT_REFUSED, ERR_WRONG_CLUSTER, false},
+     VERDICT_RETRY, VERDICT_RETRY, ERR_WRONG_CLUSTER, false},
     {"sequence old", EXCHANGE_REPLIED, 409, ERROR("seq_old", NOT_APPLIED, "false"), VERDICT_REFUSED,
      VERDICT_REFUSED, ERR_SEQ_OLD, false},
     {"too large", EXCHANGE_REPLIED, 413,
