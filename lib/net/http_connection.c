@@ -224,6 +224,7 @@ static void on_listen(void *argument, int events)
         if (fd >= 0)
             refuse_connection(s, fd);
         s->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return; /* Linux says so also when nobody waits, who may come meanwhile and be served */
     }
 }
 
