@@ -253,6 +253,8 @@ dur='dur=[0-9]+\.[0-9]{3}'
     local dir
     batch "$FOLLOWER" '{"ops":[{"op":"put","key":"looked-a","value":"1"},{"op":"put","key":"looked-b","value":"2"}]}'
     replied 200
+    http GET "$FOLLOWER" "/kv/looked-b?consistency=stale&min_index=$(the .version)" # it has it too
+    replied 200
     stop_node "$FOLLOWER"
     dir=$(node_dir "$FOLLOWER")/data
     run "$RAFTKV_BIN/raftkv-check" data "$dir"
