@@ -130,7 +130,7 @@ static int file_sync(sqlite3_file *file, int flags)
     struct fault_file *f = of(file);
     const struct fault_memory *memory = fault_memory();
     int rc = begin(f, FAULT_SYNC, SQLITE_IOERR_FSYNC);
-    if (rc == SQLITE_OK)
+    if (rc == SQLITE_OK && !memory) /* else what is durable is what the memory takes for it */
         rc = f->file.real->pMethods->xSync(f->file.real, flags);
     if (rc == SQLITE_OK && memory && f->path) {
         memory->synced(f->path);

@@ -26,6 +26,7 @@ struct change {
     uint8_t *old, *new;
 };
 
+/* A file with changes since its last sync. */
 struct tracked {
     struct tracked *next;
     char *path;
@@ -92,28 +93,31 @@ void test_undo_truncate(const char *path, uint64_t old_size, uint64_t size, cons
     f->newest = c;
 }
 
-void test_undo_synced(const char *path)
+static void untrack(struct tracked **at)
 {
-    struct tracked *f = find(path);
+    struct tracked *f = *at;
+    *at = f->next;
     while (f->newest) {
         struct change *c = f->newest;
         f->newest = c->older;
         change_free(c);
     }
+    mem_free(f->path);
+    mem_free(f);
+}
+
+void test_undo_synced(const char *path)
+{
+    struct tracked **at = &files;
+    while (*at && strcmp((*at)->path, path) != 0)
+        at = &(*at)->next;
+    if (*at)
+        untrack(at);
 }
 
 void test_undo_forget(const char *path)
 {
     test_undo_synced(path);
-    for (struct tracked **at = &files; *at; at = &(*at)->next) {
-        struct tracked *f = *at;
-        if (strcmp(f->path, path) == 0) {
-            *at = f->next;
-            mem_free(f->path);
-            mem_free(f);
-            break;
-        }
-    }
     for (struct name_change **at = &names; *at;) {
         struct name_change *n = *at;
         if (n->kind == NAME_CREATED && strcmp(n->path, path) == 0) {
@@ -153,6 +157,16 @@ static int put_aside(const char *path, char **aside)
     return 0;
 }
 
+/* What is not synced of it stays with the file. */
+static void goes_by(const char *path, const char *now)
+{
+    for (struct tracked *f = files; f; f = f->next)
+        if (strcmp(f->path, path) == 0) {
+            mem_free(f->path);
+            f->path = mem_strdup(now);
+        }
+}
+
 void test_undo_create(const char *path)
 {
     name_change(NAME_CREATED, path, NULL);
@@ -168,10 +182,10 @@ int test_undo_rename(const char *from, const char *to)
         if (errnum)
             return errnum;
     }
+    if (aside)
+        goes_by(to, aside);
+    goes_by(from, to);
     name_change(NAME_RENAMED, from, to)->aside = aside;
-    struct tracked *f = find(from);
-    mem_free(f->path);
-    f->path = mem_strdup(to);
     return 0;
 }
 
@@ -181,6 +195,7 @@ int test_undo_unlink(const char *path)
     int errnum = put_aside(path, &aside);
     if (errnum)
         return errnum;
+    goes_by(path, aside);
     name_change(NAME_UNLINKED, path, NULL)->aside = aside;
     return 0;
 }
@@ -208,8 +223,10 @@ void test_undo_directory_synced(const char *path_inside)
             continue;
         }
         *at = n->older;
-        if (n->aside)
+        if (n->aside) {
             unlink(n->aside);
+            test_undo_synced(n->aside);
+        }
         name_change_free(n);
     }
 }
@@ -246,9 +263,9 @@ static void keep_some(int fd, const struct change *c, struct prng *prng)
     }
 }
 
-static void file_back(struct tracked *f, struct prng *prng)
+static void file_back(const struct tracked *f, struct prng *prng)
 {
-    int fd = f->newest ? open(f->path, O_RDWR | O_CLOEXEC) : -1;
+    int fd = open(f->path, O_RDWR | O_CLOEXEC);
     if (fd >= 0) {
         for (struct change *c = f->newest; c; c = c->older) {
             if (c->truncates) {
@@ -264,15 +281,16 @@ static void file_back(struct tracked *f, struct prng *prng)
         /* The kernel has it; a test does not need it on the disk. */
         close(fd);
     }
-    test_undo_synced(f->path);
 }
 
 void test_undo_power_loss(uint64_t seed)
 {
     struct prng prng;
     prng_seed(&prng, seed);
-    for (struct tracked *f = files; f; f = f->next)
-        file_back(f, seed ? &prng : NULL);
+    while (files) {
+        file_back(files, seed ? &prng : NULL);
+        untrack(&files);
+    }
     while (names) {
         struct name_change *n = names;
         names = n->older;

@@ -12,6 +12,7 @@
 
 #include "lib/base/clock.h"
 #include "lib/store/fault_vfs.h"
+#include "lib/store/private.h"
 #include "lib/store/test_vfs.h"
 #include "tests/unit/store.h"
 #include "tests/unit/tap.h"
@@ -211,11 +212,63 @@ static void test_owners(void)
     test_vfs_restart();
 }
 
+static void write_file(struct data_dir *dir, const char *name, const char *text, bool sync)
+{
+    struct plain_file f;
+    struct err err = {0};
+    must(plain_open(&f, dir, name, true, &err) == 0);
+    must(plain_write(&f, 0, text, strlen(text), &err) == 0);
+    must(!sync || plain_sync(&f, &err) == 0);
+    plain_close(&f);
+}
+
+static void has_file(struct data_dir *dir, const char *name, const char *text, const char *what)
+{
+    struct plain_file f;
+    struct err err = {0};
+    char content[64] = "";
+    size_t len = sizeof(content) - 1;
+    must(plain_open(&f, dir, name, false, &err) == 0);
+    must(plain_read(&f, 0, content, &len, &err) == 0);
+    is_str(content, text, "%s", what);
+    plain_close(&f);
+}
+
+/* What is not synced of a file goes with the file, not with its name. */
+static void test_names(void)
+{
+    struct data_dir *dir;
+    struct err err = {0};
+    must(test_vfs_rules("", &err) == 0);
+    must(data_dir_open(store_fresh_path("names"), &dir, &err) == 0);
+    write_file(dir, "a", "first", true);
+    must(data_dir_sync(dir, &err) == 0);
+    write_file(dir, "a", "second", false);
+    write_file(dir, "b", "taken", true);
+    must(data_dir_rename(dir, "b", "a", &err) == 0);
+    has_file(dir, "a", "taken", "b is called a");
+    must(test_vfs_rules("dir sync powerloss", &err) == 0);
+    is_i64(data_dir_sync(dir, &err), ERR_IO, "the power goes before that is durable");
+    test_vfs_restart();
+    has_file(dir, "a", "first", "a is what it was, of its last sync");
+
+    write_file(dir, "a", "second", false);
+    write_file(dir, "b", "taken", true);
+    must(data_dir_rename(dir, "b", "a", &err) == 0);
+    must(data_dir_sync(dir, &err) == 0);
+    must(test_vfs_rules("* any powerloss", &err) == 0);
+    is_i64(data_dir_sync(dir, &err), ERR_IO, "the power goes afterwards");
+    test_vfs_restart();
+    has_file(dir, "a", "taken", "what was not synced of the other is not taken from it");
+    data_dir_close(dir);
+}
+
 int main(void)
 {
     test_program();
     test_rules();
     test_owners();
+    test_names();
     test_stall();
     return done();
 }
