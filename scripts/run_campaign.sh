@@ -45,7 +45,8 @@ case $what in
         ;;
     *) usage ;;
 esac
-# Of faults that struck the leader: how long nothing was answered, and until there was another one.
+# Of faults that struck the leader: how long nothing was answered, and until there was another one. A disk-stall that
+# only makes syncs slow is told apart: that leader is meant to stay.
 jq -s --arg commit "$(git rev-parse HEAD)" --arg date "$(date -u +%F)" --arg options "$options" '
 def spread: sort | if length == 0 then null else
     {p50: .[(length - 1) / 2 | floor], p99: .[(length - 1) * 0.99 | ceil], max: last} end;
@@ -54,7 +55,9 @@ def spread: sort | if length == 0 then null else
     operations: (map(.operations) | add), unknown: (map(.unknown) | add), seeds: map(.seed),
     fault_sets: (map(.fault_sets[]) | unique), nodes: (map(.nodes) | unique),
     workloads: (map(.workload) | unique), faults: (map(.faults | length) | add),
-    leader: (map(.faults[] | select(.text | contains("(leader)"))) | group_by(.name) | map({
+    leader: (map(.faults[] | select(.text | contains("(leader)"))) 
+        | .name += if .name == "disk-stall" and (.text | contains("fsync-delay")) then ", slow" else "" end)
+        | group_by(.name) | map({
         fault: .[0].name, times: length, gap_ms: (map(.gap_ms) | spread),
         replaced: (map(.new_leader_ms | values) | length), new_leader_ms: (map(.new_leader_ms | values) | spread)})),
     seconds: (map(.seconds_measured) | add), violated: map(select(.result == "violated")) | length,
