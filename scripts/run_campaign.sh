@@ -55,7 +55,7 @@ def spread: sort | if length == 0 then null else
     operations: (map(.operations) | add), unknown: (map(.unknown) | add), seeds: map(.seed),
     fault_sets: (map(.fault_sets[]) | unique), nodes: (map(.nodes) | unique),
     workloads: (map(.workload) | unique), faults: (map(.faults | length) | add),
-    leader: (map(.faults[] | select(.text | contains("(leader)"))) 
+    leader: (map(.faults[] | select(.text | contains("(leader)"))
         | .name += if .name == "disk-stall" and (.text | contains("fsync-delay")) then ", slow" else "" end)
         | group_by(.name) | map({
         fault: .[0].name, times: length, gap_ms: (map(.gap_ms) | spread),
