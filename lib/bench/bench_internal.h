@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+#include "lib/base/hash.h"
 #include "lib/bench/bench.h"
 #include "lib/bench/channel_internal.h"
 #include "lib/run/fleet.h"
@@ -18,6 +19,7 @@ struct targets {
         char name[LIMIT_NAME_BYTES + 1]; /* "": not known */
     } list[LIMIT_ENDPOINTS];
     unsigned count;
+    char cluster[HEX128_BYTES]; /* its id: by now another one's node may be at an endpoint */
     bool leader_only;
     _Atomic unsigned leader; /* place of the one that led last, for leader_only */
 };

@@ -20,6 +20,7 @@
 
 #include "lib/base/check.h"
 #include "lib/base/clock.h"
+#include "lib/base/hash.h"
 #include "lib/base/mem.h"
 #include "lib/base/version.h"
 #include "lib/net/curl_usual.h"
@@ -59,6 +60,7 @@ struct channel {
     uint64_t due_us; /* libcurl's timer */
     struct channel_call *calls;
     struct curl_slist *headers; /* of every request */
+    char cluster_line[sizeof("RaftKV-Cluster: ") + HEX128_BYTES];
     unsigned pending;
     bool fine_waits; /* the kernel has epoll_pwait2 */
 };
@@ -263,10 +265,12 @@ static struct curl_slist *append(struct curl_slist *list, const char *line)
     return longer;
 }
 
-/* "Name:" leaves out what libcurl would add. */
-static struct curl_slist *usual_headers(void)
+/* What libcurl would add is left out by "Name:". */
+static struct curl_slist *usual_headers(const struct channel *c)
 {
     struct curl_slist *list = append(NULL, "Expect:");
+    if (c->cluster_line[0])
+        list = append(list, c->cluster_line);
     list = append(list, "Accept:");
     list = append(list, "Content-Type:");
     return append(list, "User-Agent: raftkv-bench/" RAFTKV_VERSION);
@@ -277,7 +281,7 @@ static void set_condition(struct channel_call *call, const char *condition)
     if (!condition && !call->conditional)
         return;
     struct curl_slist *old = call->headers;
-    call->headers = condition ? append(usual_headers(), condition) : NULL;
+    call->headers = condition ? append(usual_headers(call->channel), condition) : NULL;
     call->conditional = condition != NULL;
     curl_easy_setopt(call->easy, CURLOPT_HTTPHEADER,
                      condition ? call->headers : call->channel->headers);
@@ -403,7 +407,9 @@ int channel_new(const struct channel_options *options, struct channel **out, str
         channel_free(c);
         return ERR_IO;
     }
-    c->headers = usual_headers();
+    if (options->cluster && options->cluster[0])
+        snprintf(c->cluster_line, sizeof(c->cluster_line), "RaftKV-Cluster: %s", options->cluster);
+    c->headers = usual_headers(c);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETFUNCTION, on_want);
     curl_multi_setopt(c->multi, CURLMOPT_SOCKETDATA, c);
     curl_multi_setopt(c->multi, CURLMOPT_TIMERFUNCTION, on_timeout);

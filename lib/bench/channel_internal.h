@@ -46,7 +46,9 @@ typedef void channel_done(void *owner, const struct channel_reply *reply);
 struct channel_options {
     unsigned connections; /* at most */
     uint32_t timeout_ms;
-    channel_done *done; /* of every request, within channel_turn */
+    const char *cluster; /* id of the only one that is meant: each request names it; copied;
+                            NULL or "": not named */
+    channel_done *done;  /* of every request, within channel_turn */
 };
 
 /* Once, before there are threads. */

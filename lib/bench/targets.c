@@ -38,6 +38,8 @@ static int ask(struct targets *t, struct client *c, struct err *err)
         code = api_status_decode(slice_of(reply.body.data, reply.body.len), &status, err);
     if (code == 0 && !status.leader[0])
         code = err_set(err, ERR_NO_LEADER, "%s: the cluster has no leader", reply.endpoint);
+    if (code == 0 && status.has_cluster)
+        hex128(status.cluster, t->cluster);
     if (code == 0 && t->leader_only)
         take_members(t, &status);
     else if (code == 0)

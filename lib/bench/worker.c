@@ -244,6 +244,7 @@ static int worker_start(struct worker *w, struct phase *p, unsigned number, uint
     unsigned connections = share(o->connections, number, o->threads);
     struct channel_options options = {.connections = connections ? connections : 1,
                                       .timeout_ms = o->timeout_ms,
+                                      .cluster = p->targets->cluster,
                                       .done = bench_client_reply};
     w->phase = p;
     w->number = number;

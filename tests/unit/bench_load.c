@@ -99,7 +99,11 @@ static void make_status(struct stub *s)
 {
     static struct api_status status;
     struct buf text;
-    status = (struct api_status){.leader = "node1", .term = 1, .member_count = 1};
+    status = (struct api_status){.leader = "node1",
+                                 .term = 1,
+                                 .member_count = 1,
+                                 .has_cluster = true,
+                                 .cluster = {.hi = 0xc1, .lo = 0x2b}};
     struct api_member *m = &status.members[0];
     snprintf(m->name, sizeof(m->name), "node1");
     snprintf(m->url, sizeof(m->url), "%s", s->url);
@@ -284,6 +288,7 @@ static void requests_are_what_a_node_takes(void)
         CHECK(strncmp(s.last, rows[i].line, strlen(rows[i].line)) == 0);
         CHECK((strstr(s.last, "If-Match: \"7\"\r\n") != NULL) ==
               (strcmp(rows[i].workload, "conditional") == 0));
+        CHECK(strstr(s.last, "\r\nRaftKV-Cluster: 00000000000000c1000000000000002b\r\n"));
         CHECK_EQ(puts_.latency.count, 1);
     }
     case_row_done();
