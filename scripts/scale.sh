@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # How cost grows: raftkv-bench beside nodes on the same machine, 64 clients, values of 100 bytes, a line for each size.
 # scale.sh keys [N]...         one node with N keys: load, memory with 1,000 connections, restart (default: 10^4 to 10^6)
-# scale.sh values [BYTES]...   one node, values of so many bytes (default: 10 B to 1 MiB)
-# scale.sh clients [N]...      one node, so many clients with a connection each (default: 1 to 10,000)
+# scale.sh values [BYTES]...   one node, 100 values of so many bytes (default: 10 B to 1 MiB)
+# scale.sh clients [N]...      one node, so many clients with a connection each (default: 1 to 1,000)
 # scale.sh scans [N]...        one node, scans of up to N of 100,000 keys (default: 1 to 10,000)
 # scale.sh nodes [N]...        so many nodes, PUT and GET at the leader (default: 1 3 5 7)
 # TIME: seconds of each measurement (default: 5). RAFTKV_BIN: where the programs are; RAFTKV_PORT: the nodes take the ports
@@ -60,9 +60,9 @@ for_keys() {
 
 for_values() {
     start_nodes 1
-    preload 1000 --value-size "$1"
-    measure 'PUT' -w put --keys 1000 --value-size "$1"
-    measure 'GET' -w get --keys 1000
+    preload 100 --value-size "$1"
+    measure 'PUT' -w put --keys 100 --value-size "$1"
+    measure 'GET' -w get --keys 100
 }
 
 for_clients() {
@@ -90,7 +90,7 @@ for_nodes() {
 case $what in
     keys) each=for_keys unit=keys default=(10000 100000 1000000) ;;
     values) each=for_values unit=bytes default=(10 100 1000 10000 100000 1048576) ;;
-    clients) each=for_clients unit=clients default=(1 10 100 1000 10000) ;;
+    clients) each=for_clients unit=clients default=(1 10 100 1000) ;;
     scans) each=for_scans unit='keys at most' default=(1 10 100 1000 10000) ;;
     nodes) each=for_nodes unit=nodes default=(1 3 5 7) ;;
     *) echo "scale: unknown: '$what'" >&2; exit 2 ;;
