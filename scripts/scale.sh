@@ -22,7 +22,9 @@ bench() { # OPTION...: the result as JSON into $dir/result
 
 measure() { # NAME OPTION...: rate and latencies of one kind of operation
     bench -d "${time}s" "${@:2}"
-    jq -r --arg name "$1" '.operations.all | "  \($name) \(.rate | round)/s, P50 \(.p50_us / 1000) ms, P99 \(.p99_us / 1000) ms"' "$dir/result"
+    jq -r --arg name "$1" '.operations.all
+        | "  \($name) \(.rate | round)/s, P50 \(.p50_us / 1000) ms, P99 \(.p99_us / 1000) ms"
+        + if .errors + .unknown > 0 then ", \(.errors) errors, \(.unknown) unknown" else "" end' "$dir/result"
 }
 
 preload() { # KEYS [OPTION]...
@@ -40,10 +42,14 @@ restart() { # SIGNAL: of the one node, until it serves
     began=${EPOCHREALTIME/./}
     start_node 1
     for ((i = 0; i < 6000; i++)); do
-        ! curl -sf -o /dev/null --max-time 1 "$url/readyz" || break
+        if curl -sf -o /dev/null --max-time 1 "$url/readyz"; then
+            echo "  serves $(((${EPOCHREALTIME/./} - began) / 1000)) ms after a start behind SIG$1"
+            return
+        fi
         sleep 0.01
     done
-    echo "  serves $(((${EPOCHREALTIME/./} - began) / 1000)) ms after a start behind SIG$1"
+    echo "scale: does not serve after a start behind SIG$1" >&2
+    exit 1
 }
 
 for_keys() {
