@@ -133,7 +133,7 @@ enum carry_route carry_route_write(struct carry *c, size_t bytes, bool forwarded
         }
         return CARRY_FORWARD;
     }
-    if (raft_transfer_target(c->raft) != 0) {
+    if (raft_handing_over(c->raft)) {
         return refuse(c, a, ERR_NO_LEADER, "leadership is being handed over");
     }
     if (c->disk_low) {
@@ -265,7 +265,7 @@ void carry_sessions_expired(struct carry *c, char (*ids)[COMMAND_CLIENT_BYTES + 
     struct raft_event event = {.type = RAFT_PROPOSE, .now_us = now_us, .propose.count = 1};
     struct entry *e;
 
-    if (count == 0 || !raft_leader_ready(c->raft) || raft_transfer_target(c->raft) != 0 ||
+    if (count == 0 || !raft_leader_ready(c->raft) || raft_handing_over(c->raft) ||
         c->install != INSTALL_NONE || c->expiring > c->applied) {
         return;
     }

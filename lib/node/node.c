@@ -580,7 +580,7 @@ static int start_network(struct node *n, struct err *err)
 static void stop_look(struct node *n, uint64_t now_us)
 {
     const struct raft *raft = n->carry ? carry_raft(n->carry) : NULL;
-    bool handing_over = raft && raft_state(raft) == RAFT_LEADER && raft_transfer_target(raft) != 0;
+    bool handing_over = raft && raft_handing_over(raft);
 
     if ((!handing_over && http_server_pending(n->server) == 0) || now_us >= n->stop_deadline_us) {
         loop_stop(n->loop);

@@ -134,6 +134,7 @@ static const char *check_leader(const struct raft *r)
     REQUIRE(quorum < r->noop || r->commit >= quorum, "commit index is advanced where it can be");
     REQUIRE(!raft_leader_ready(r) || !raft_latest(r)->joint || raft_latest(r)->index > r->commit,
             "a committed joint configuration is left");
+    REQUIRE(r->handover_due_us == 0 || r->stalled || r->fenced, "a sound leader goes on leading");
     REQUIRE(r->transfer_to == 0 || raft_configuration_is_voter(raft_latest(r), r->transfer_to),
             "leadership goes to a voter");
     return NULL;
@@ -143,7 +144,8 @@ static const char *check_state(const struct raft *r)
 {
     if (r->state == RAFT_LEADER)
         return check_leader(r);
-    REQUIRE(r->follower_count == 0 && r->noop == 0 && r->round == 0, "only a leader leads");
+    REQUIRE(r->follower_count == 0 && r->noop == 0 && r->round == 0 && r->handover_due_us == 0,
+            "only a leader leads");
     REQUIRE(r->leader != r->options.id, "a follower follows somebody else");
     REQUIRE(r->state == RAFT_FOLLOWER || r->leader == 0, "a candidate has no leader");
     REQUIRE(r->state != RAFT_CANDIDATE || r->vote == r->options.id, "a candidate votes for itself");

@@ -46,7 +46,7 @@ void raft_leader_stop(struct raft *r)
     r->follower_count = 0;
     r->noop = 0;
     r->round = 0;
-    r->heartbeat_due_us = r->quorum_due_us = 0;
+    r->heartbeat_due_us = r->quorum_due_us = r->handover_due_us = 0;
     r->lease_void = false;
     r->leader = 0;
 }
@@ -127,6 +127,8 @@ uint64_t raft_leader_wake_us(const struct raft *r)
         wake = r->quorum_due_us;
     if (r->transfer_to != 0 && r->transfer_due_us < wake)
         wake = r->transfer_due_us;
+    if (r->handover_due_us != 0 && r->handover_due_us < wake)
+        wake = r->handover_due_us;
     return wake;
 }
 
@@ -138,7 +140,7 @@ int raft_leader_propose(struct raft *r, uint32_t count)
         return ERR_BAD_REQUEST;
     /* §3.10: while leadership is handed over, and while we lead only to end our own removal
      * (§4.2.2), a new entry's outcome would be unknown. */
-    if (r->transfer_to != 0 || !raft_configuration_is_voter(raft_latest(r), r->options.id))
+    if (raft_handing_over(r) || !raft_configuration_is_voter(raft_latest(r), r->options.id))
         return ERR_AGAIN;
     uint64_t waiting = r->terms.last - r->commit;
     if (r->options.uncommitted_max != 0 && waiting + count > r->options.uncommitted_max)
@@ -152,17 +154,15 @@ int raft_leader_propose(struct raft *r, uint32_t count)
 }
 
 /* A leader never serves beside a disk that hangs, or from a state that diverged: the best voter
- * takes over. The only voter has nobody to hand over to. */
+ * takes over, within a heartbeat. The only voter has nobody to hand over to. */
 void raft_leader_withhold(struct raft *r)
 {
     if (r->state == RAFT_FOLLOWER)
         return;
-    if (r->state == RAFT_LEADER) {
-        if (raft_configuration_sole_voter(raft_latest(r), r->options.id))
-            return;
-        raft_transfer_hand_over(r);
-    }
-    raft_election_follow(r, r->term, 0);
+    if (r->state != RAFT_LEADER)
+        raft_election_follow(r, r->term, 0);
+    else if (!raft_configuration_sole_voter(raft_latest(r), r->options.id))
+        r->handover_due_us = r->now_us + r->options.heartbeat_interval_us;
 }
 
 /* Whom the latest configuration dropped is told as soon as that is committed and arrived. */
@@ -185,6 +185,10 @@ void raft_leader_advance(struct raft *r)
     if (r->state != RAFT_LEADER)
         return;
     tell_leaving(r);
+    if (r->handover_due_us != 0)
+        raft_transfer_withheld(r);
+    if (r->state != RAFT_LEADER)
+        return;
     raft_transfer_advance(r);
     raft_read_index_advance(r);
     raft_replication_send_all(r);

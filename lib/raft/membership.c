@@ -272,7 +272,7 @@ int raft_membership_change(struct raft *r, const struct raft_change *change)
         return ERR_BAD_REQUEST;
     /* Not before an entry of our own term is committed: an earlier leader's change may be pending
      * that our log has not, with a majority that ours does not overlap (Ongaro, raft-dev, 2015). */
-    if (r->commit < r->noop || r->transfer_to != 0)
+    if (r->commit < r->noop || raft_handing_over(r))
         return ERR_AGAIN;
     if (raft_change_pending(r))
         return ERR_CONFLICT;
@@ -330,5 +330,5 @@ bool raft_membership_advance(struct raft *r)
         retire(r);
         return true;
     }
-    return r->transfer_to == 0 && promote_next(r);
+    return !raft_handing_over(r) && promote_next(r);
 }

@@ -85,7 +85,8 @@ enum {
     LEASE_VOID = 128,
     READ_DUE = 256,
     COUNTED_ON = 512,
-    STATE_SHIFT = 10,
+    HANDING_OVER = 1024,
+    STATE_SHIFT = 11,
 };
 
 static uint64_t flags_of(const struct raft *r)
@@ -95,7 +96,7 @@ static uint64_t flags_of(const struct raft *r)
            (r->transferring ? TRANSFERRING : 0u) | (r->transfer_told ? TRANSFER_TOLD : 0u) |
            (r->transfer_over ? TRANSFER_OVER : 0u) | (r->lease_void ? LEASE_VOID : 0u) |
            (r->read_due_us != 0 ? READ_DUE : 0u) | (r->counted_on ? COUNTED_ON : 0u) |
-           r->state << STATE_SHIFT;
+           (r->handover_due_us != 0 ? HANDING_OVER : 0u) | r->state << STATE_SHIFT;
 }
 
 static void set_flags(struct raft *r, uint64_t flags)
@@ -114,6 +115,8 @@ static void set_flags(struct raft *r, uint64_t flags)
         r->read_due_us = r->now_us + r->options.heartbeat_interval_us;
     if (r->transfer_over)
         r->transfer_due_us = r->now_us + 2 * r->options.heartbeat_interval_us;
+    if (flags & HANDING_OVER)
+        r->handover_due_us = r->now_us + 2 * r->options.heartbeat_interval_us;
 }
 
 enum { PAUSED = 1, CAUGHT_UP = 2, TOLD = 4, ANSWERED = 8, PROGRESS_SHIFT = 4 };

@@ -351,8 +351,9 @@ size_t raft_pack(const struct raft *r, const raft_id *rename, uint8_t *out, size
 /* `r` is a core or all zero; `options->id` is not looked at. Time is whoever steps the core to say:
  * promises have ended, peers have answered just now, appends in flight are overdue. A leader's
  * heartbeats and a follower's question about its reads are due one heartbeat interval after
- * `now_us`, the end of a transfer and the patience with members that leave two, elections and
- * check-quorum one election timeout. Returns 0 or ERR_BAD_REQUEST; then `r` is all zero. */
+ * `now_us`, the end of a transfer or of handing over and the patience with members that leave two,
+ * elections and check-quorum one election timeout. Returns 0 or ERR_BAD_REQUEST; then `r` is all
+ * zero. */
 int raft_unpack(struct raft *r, const struct raft_options *options, uint64_t now_us,
                 const uint8_t *bytes, size_t len);
 
@@ -389,6 +390,9 @@ uint64_t raft_lease_until_us(const struct raft *r); /* 0: no lease */
 uint64_t raft_leader_contact_us(
     const struct raft *r); /* when a follower last heard its leader; 0: never */
 raft_id raft_transfer_target(const struct raft *r); /* 0: no transfer runs */
+/* Leads, but proposes nothing: a transfer runs, or it is stalled or fenced and about to step down.
+ */
+bool raft_handing_over(const struct raft *r);
 const struct raft_configuration *raft_configuration_latest(const struct raft *r); /* in force */
 const struct raft_configuration *raft_configuration_committed(const struct raft *r);
 const struct raft_configuration *raft_configuration_at(const struct raft *r,

@@ -173,10 +173,11 @@ struct raft {
     uint64_t round;         /* last ReadIndex round sent */
     raft_id transfer_to;    /* 0: no transfer */
     uint64_t transfer_due_us;
-    bool transfer_told;      /* TIMEOUT_NOW is out */
-    bool transfer_over;      /* follower that handed over: reports when somebody else leads */
-    bool lease_void;         /* a TIMEOUT_NOW is out in this term: its vote may come at any time */
-    uint32_t follower_count; /* by position in the latest configuration, then those leaving */
+    bool transfer_told;       /* TIMEOUT_NOW is out */
+    bool transfer_over;       /* follower that handed over: reports when somebody else leads */
+    uint64_t handover_due_us; /* stalled or fenced: leads until then, or until it can hand over */
+    bool lease_void;          /* a TIMEOUT_NOW is out in this term: its vote may come at any time */
+    uint32_t follower_count;  /* by position in the latest configuration, then those leaving */
 
     /* reads */
     uint32_t read_count, read_remote_count;
@@ -345,6 +346,7 @@ void raft_transfer_led(struct raft *r);     /* a leader is known, perhaps oursel
 void raft_transfer_check(struct raft *r);   /* the configuration changed */
 struct raft_follower *raft_transfer_best(struct raft *r);
 void raft_transfer_hand_over(struct raft *r); /* TIMEOUT_NOW to the best voter, if any answers */
+void raft_transfer_withheld(struct raft *r);  /* hands over once the best voter has it all */
 void raft_transfer_timeout_now(struct raft *r, const struct raft_message *m);
 void raft_transfer_reply(struct raft *r, const struct raft_message *m);
 

@@ -167,6 +167,8 @@ static int withhold(struct raft *r, bool *flag, enum raft_decision decision, boo
         raft_leader_withhold(r);
     else if (r->state == RAFT_FOLLOWER)
         raft_election_rest(r);
+    else if (!r->stalled && !r->fenced)
+        r->handover_due_us = 0; /* in time: it goes on leading */
     return 0;
 }
 

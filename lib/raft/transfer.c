@@ -35,6 +35,18 @@ void raft_transfer_hand_over(struct raft *r)
         send_timeout_now(r, best->id);
 }
 
+/* Stalled or fenced. Whoever has our whole log is elected whatever the others have. The log known
+ * to be the longest may be shorter than another by entries on their way, whose owner then refuses
+ * its vote: those are waited for, but not for long. */
+void raft_transfer_withheld(struct raft *r)
+{
+    const struct raft_follower *best = raft_transfer_best(r);
+    if (best && best->match < r->terms.last && r->now_us < r->handover_due_us)
+        return;
+    raft_transfer_hand_over(r);
+    raft_election_follow(r, r->term, 0);
+}
+
 static bool is_target(const struct raft *r, raft_id id)
 {
     const struct raft_member *m = raft_configuration_find(raft_latest(r), id);
@@ -45,7 +57,7 @@ int raft_transfer_start(struct raft *r, raft_id to)
 {
     if (r->state != RAFT_LEADER)
         return ERR_NO_LEADER;
-    if (r->transfer_to != 0)
+    if (raft_handing_over(r))
         return ERR_AGAIN;
     if (to == 0) {
         const struct raft_follower *best = raft_transfer_best(r);

@@ -210,6 +210,11 @@ raft_id raft_transfer_target(const struct raft *r)
     return r->state == RAFT_LEADER ? r->transfer_to : 0;
 }
 
+bool raft_handing_over(const struct raft *r)
+{
+    return r->state == RAFT_LEADER && (r->transfer_to != 0 || r->handover_due_us != 0);
+}
+
 uint32_t raft_runs_left(const struct raft *r)
 {
     return RAFT_RUNS_MAX - r->terms.run_count;

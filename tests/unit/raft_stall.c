@@ -43,6 +43,82 @@ static void leader_hands_over(void)
     }
 }
 
+/* Entries are under way to 3 alone, which nobody knows to be longer than 2: if 2 were told at once,
+ * 3 would refuse it its vote, and an election timeout would pass. */
+static struct cluster *three_with_entries_under_way(void)
+{
+    struct cluster *c = three();
+    cluster_hold(c, 1, 2);
+    cluster_hold(c, 3, 1);
+    cluster_propose(c, 1, 5);
+    cluster_settle(c);
+    return c;
+}
+
+static void waits_for_the_longest_log(void)
+{
+    for (int fence = 0; fence <= 1; fence++) {
+        case_row(fence ? "fenced" : "stalled");
+        struct cluster *c = three_with_entries_under_way();
+        const struct raft *leader = cluster_core(c, 1);
+        uint64_t begin = c->now_us;
+        withhold(c, 1, fence, true);
+        CHECK_EQ(raft_state(leader), RAFT_LEADER);
+        CHECK(raft_handing_over(leader));
+        CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 0), 0);
+        CHECK_EQ(cluster_propose(c, 1, 1), ERR_AGAIN);
+        CHECK_EQ(cluster_transfer(c, 1, 2), ERR_AGAIN);
+        CHECK_EQ(cluster_change(c, 1, (struct raft_change){.kind = RAFT_REMOVE, .id = 2}),
+                 ERR_AGAIN);
+        REQUIRE(cluster_pass(c, RAFT_APPEND_REPLY, 3, 1));
+        CHECK_EQ(raft_state(leader), RAFT_FOLLOWER);
+        CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 3), 1);
+        CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 2), 0);
+        cluster_heal(c);
+        cluster_settle(c);
+        CHECK_EQ(cluster_leader(c), 3);
+        CHECK_EQ(c->now_us, begin);
+        cluster_free(c);
+    }
+}
+
+static void does_not_wait_for_long(void)
+{
+    struct cluster *c = three_with_entries_under_way();
+    const struct raft *leader = cluster_core(c, 1);
+    cluster_stall(c, 1, true);
+    uint64_t begin = c->now_us;
+    CHECK(c->nodes[1].wake_us <= begin + HEARTBEAT);
+    cluster_sleep(c, HEARTBEAT - 1);
+    cluster_tick(c, 1);
+    CHECK_EQ(raft_state(leader), RAFT_LEADER);
+    cluster_sleep(c, 1);
+    cluster_tick(c, 1);
+    CHECK_EQ(raft_state(leader), RAFT_FOLLOWER);
+    CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 0), 1);
+    cluster_free(c);
+}
+
+static void ends_before_it_is_handed_over(void)
+{
+    for (int fence = 0; fence <= 1; fence++) {
+        case_row(fence ? "fenced" : "stalled");
+        struct cluster *c = three_with_entries_under_way();
+        withhold(c, 1, fence, true);
+        withhold(c, 1, !fence, true);
+        withhold(c, 1, !fence, false);
+        CHECK(raft_handing_over(cluster_core(c, 1))); /* one reason is left */
+        withhold(c, 1, fence, false);
+        CHECK(!raft_handing_over(cluster_core(c, 1)));
+        cluster_heal(c);
+        cluster_run(c, 2 * ELECTION_TIMEOUT);
+        CHECK_EQ(cluster_leader(c), 1);
+        CHECK_EQ(raft_term_current(cluster_core(c, 1)), 2);
+        CHECK_EQ(cluster_propose(c, 1, 1), 0);
+        cluster_free(c);
+    }
+}
+
 static void heartbeats_end_with_the_disk(void)
 {
     struct cluster *c = cluster_new((struct cluster_plan){.alone = true});
@@ -51,6 +127,9 @@ static void heartbeats_end_with_the_disk(void)
     cluster_disk_hold(c, 1);
     cluster_propose(c, 1, 1);
     cluster_stall(c, 1, true);
+    cluster_sleep(c, HEARTBEAT);
+    cluster_tick(c, 1); /* nobody has the entry: it waits no longer */
+    CHECK_EQ(cluster_count(c, RAFT_TIMEOUT_NOW, 1, 0), 1);
     cluster_forget(c);
     for (int i = 0; i < 100; i++) {
         cluster_sleep(c, HEARTBEAT);
@@ -261,6 +340,9 @@ static void not_alone_while_joint(void)
 
 static const struct test_case cases[] = {
     {"stalled or fenced, a leader hands over to the best follower at once", leader_hands_over},
+    {"stalled or fenced, a leader waits for acknowledgements under way", waits_for_the_longest_log},
+    {"stalled, a leader waits for a heartbeat, not longer", does_not_wait_for_long},
+    {"stalled or fenced, but not for long: it goes on leading", ends_before_it_is_handed_over},
     {"stalled, it sends no heartbeats and does not stand until it ends",
      heartbeats_end_with_the_disk},
     {"stalled, a leader whom nobody answers steps down all the same", leader_without_heir},
