@@ -44,23 +44,21 @@ bool raft_configuration_sole_voter(const struct raft_configuration *c, raft_id i
 
 bool raft_configuration_valid(const struct raft_configuration *c)
 {
+    const uint32_t votes = RAFT_VOTER | RAFT_VOTER_OLD, all = votes | RAFT_AUTO_PROMOTE;
     if (c->count == 0 || c->count > RAFT_MEMBERS_MAX)
         return false;
+    uint32_t seen = 0;
+    raft_id last = 0;
     for (uint32_t i = 0; i < c->count; i++) {
         const struct raft_member *m = &c->members[i];
-        if (m->id == 0 || (i > 0 && m->id <= c->members[i - 1].id))
+        if (m->id <= last || (m->flags & ~all))
             return false;
-        if (m->flags & ~(uint32_t)(RAFT_VOTER | RAFT_VOTER_OLD | RAFT_AUTO_PROMOTE))
+        if ((m->flags & RAFT_AUTO_PROMOTE) ? (m->flags & votes) != 0 : m->replaces != 0)
             return false;
-        bool votes = m->flags & (RAFT_VOTER | RAFT_VOTER_OLD);
-        if (votes && ((m->flags & RAFT_AUTO_PROMOTE) || m->replaces != 0))
-            return false;
-        if (m->replaces != 0 && !(m->flags & RAFT_AUTO_PROMOTE))
-            return false;
+        last = m->id;
+        seen |= m->flags;
     }
-    if (raft_configuration_voters(c, RAFT_VOTER) == 0)
-        return false;
-    return c->joint == (raft_configuration_voters(c, RAFT_VOTER_OLD) > 0);
+    return (seen & RAFT_VOTER) && c->joint == ((seen & RAFT_VOTER_OLD) != 0);
 }
 
 /* Byte by byte the same for equal configurations, padding included. */

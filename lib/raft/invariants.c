@@ -228,6 +228,22 @@ static const char *check_same_term(const struct raft *before, const struct raft 
     return NULL;
 }
 
+void raft_remember(struct raft *past, const struct raft *r)
+{
+    const struct raft_configuration *latest = raft_latest(r);
+    memcpy(past, r, offsetof(struct raft, writes));
+    for (uint32_t i = 0; i < r->follower_count; i++) {
+        past->followers[i].id = r->followers[i].id;
+        past->followers[i].match = r->followers[i].match;
+    }
+    past->configurations.count = 1;
+    memcpy(&past->configurations.items[0], latest,
+           offsetof(struct raft_configuration, members) +
+               latest->count * sizeof(latest->members[0]));
+    memcpy(&past->terms, &r->terms,
+           offsetof(struct raft_terms, runs) + r->terms.run_count * sizeof(r->terms.runs[0]));
+}
+
 const char *raft_invariant_step(const struct raft *before, const struct raft *after)
 {
     REQUIRE(before->options.id == after->options.id, "the same node");

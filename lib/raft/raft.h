@@ -336,9 +336,6 @@ size_t raft_state_size(void);
  * (options or start state out of range). */
 int raft_init(struct raft *r, const struct raft_options *options, const struct raft_start *start);
 int raft_step(struct raft *r, const struct raft_event *event, struct raft_update *update);
-/* Makes `to`, which is a core too or all zero, equal to `from` in its first raft_state_size()
- * bytes, at a cost that grows with what is used. */
-void raft_copy(struct raft *to, const struct raft *from);
 
 /* ---- packing ---- */
 
@@ -421,8 +418,11 @@ uint32_t raft_runs_left(const struct raft *r);
  * RaftConsensusInvariants). */
 const char *raft_invariant(const struct raft *r);
 /* … of the step from the state before: term, commit and match never go back, one vote and one
- * leader a term, … */
+ * leader a term, … `before` is a copy of the core, or what raft_remember() kept of it. */
 const char *raft_invariant_step(const struct raft *before, const struct raft *after);
+/* Keeps in `past`, of raft_size() bytes, as much of a core as that takes: its numbers, its latest
+ * configuration, its terms. */
+void raft_remember(struct raft *past, const struct raft *r);
 
 /* A decision, as in a line that states it: "vote: candidate's log (5,3) is behind ours (7,3):
  * refused". */

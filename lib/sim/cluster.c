@@ -415,7 +415,7 @@ int cluster_step_with(struct cluster *c, raft_id id, struct raft_event event,
     ASSERT(n->raft);
     c->steps++;
     event.now_us = c->now_us;
-    memcpy(n->before, n->raft, raft_size());
+    raft_remember(n->before, n->raft);
     int status = raft_step(n->raft, &event, &n->update);
     if (c->observer.stepped)
         c->observer.stepped(c->observer.argument, c, id, &event, status);

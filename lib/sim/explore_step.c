@@ -275,7 +275,7 @@ static int step(struct scratch *s, const struct raft_event *event, const struct 
 {
     struct raft_trace newest = {0};
     struct raft_update update;
-    raft_copy(s->before, s->core);
+    raft_remember(s->before, s->core);
     raft_trace_read(s->core, 0, &newest, 1);
     s->told = newest.number;
     int status = raft_step(s->core, event, &update);

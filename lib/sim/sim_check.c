@@ -197,7 +197,7 @@ static void trace(struct sim_node *n, const struct raft *r)
 
 void sim_check_started(struct sim_node *n)
 {
-    raft_copy(n->before, carry_raft(n->carry));
+    raft_remember(n->before, carry_raft(n->carry));
 }
 
 void sim_check_stepped(void *self, const struct raft_event *event)
@@ -225,7 +225,7 @@ void sim_check_stepped(void *self, const struct raft_event *event)
         sim_violated(s, "n%" PRIu64 " takes %" PRIu64 " for durable", n->id, durable);
     if (event->type == RAFT_MESSAGE && event->message->type == RAFT_APPEND_REPLY)
         check_match(n, r, event->message->from);
-    raft_copy(n->before, r);
+    raft_remember(n->before, r);
 }
 
 /* ---- promises ---- */

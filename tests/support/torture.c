@@ -207,7 +207,7 @@ int torture_step(struct torture *t, struct torture_node *n, struct raft_event ev
     if (event.now_us == 0)
         event.now_us = torture_clock(t, n);
     t->steps++;
-    memcpy(n->before, n->core, raft_state_size());
+    raft_remember(n->before, n->core);
     raft_index commit = raft_commit_index(n->core);
     bool led = raft_state(n->core) == RAFT_LEADER;
     struct raft_trace newest = {0};

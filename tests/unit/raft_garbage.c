@@ -128,7 +128,7 @@ static int step(struct fuzz *f, struct raft_event event)
 {
     struct raft_update u;
     event.now_us = f->now_us;
-    memcpy(f->before, f->core, raft_state_size());
+    raft_remember(f->before, f->core);
     int status = raft_step(f->core, &event, &u);
     if (!f->broken)
         f->broken = raft_invariant(f->core);
