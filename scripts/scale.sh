@@ -5,11 +5,12 @@
 # scale.sh clients [N]...      one node, so many clients with a connection each (default: 1 to 1,000)
 # scale.sh scans [N]...        one node, scans of up to N of 100,000 keys (default: 1 to 10,000)
 # scale.sh nodes [N]...        so many nodes, PUT and GET at the leader (default: 1 3 5 7)
+# scale.sh minutes [N]...      one node with 10^6 keys, 1,000 clients that read and write 1,000 times a second: memory (default: 60)
 # TIME: seconds of each measurement (default: 5). RAFTKV_BIN: where the programs are; RAFTKV_PORT: the nodes take the ports
 # after it.
 set -eu
 
-what=${1:?usage: scale.sh keys|values|clients|scans|nodes [SIZE]...}
+what=${1:?usage: scale.sh keys|values|clients|scans|nodes|minutes [SIZE]...}
 shift
 sizes=("$@") time=${TIME:-5}
 # shellcheck source=scripts/nodes.bash
@@ -93,12 +94,27 @@ for_nodes() {
     measure 'GET by lease' -w get --consistency lease
 }
 
+for_minutes() {
+    local load step
+    start_nodes 1
+    preload 1000000
+    bench -w mixed --keys 1000000 -c 1000 --rate 1000 -d "$1m" &
+    load=$!
+    for ((step = 1; step <= 12; step++)); do
+        sleep "$(awk "BEGIN { print $1 * 5 * 0.99 }")"
+        echo "  after $(($1 * 5 * step)) s $(memory_mib) resident"
+    done
+    wait "$load"
+    jq -r '.operations.all | "  \(.total) operations, P99 \(.p99_us / 1000) ms, longest \(.max_us / 1000) ms, \(.errors) errors, \(.unknown) unknown"' "$dir/result"
+}
+
 case $what in
     keys) each=for_keys unit=keys default=(10000 100000 1000000) ;;
     values) each=for_values unit=bytes default=(10 100 1000 10000 100000 1048576) ;;
     clients) each=for_clients unit=clients default=(1 10 100 1000) ;;
     scans) each=for_scans unit='keys at most' default=(1 10 100 1000 10000) ;;
     nodes) each=for_nodes unit=nodes default=(1 3 5 7) ;;
+    minutes) each=for_minutes unit=minutes default=(60) ;;
     *) echo "scale: unknown: '$what'" >&2; exit 2 ;;
 esac
 [ ${#sizes[@]} -gt 0 ] || sizes=("${default[@]}")
